@@ -1,0 +1,5 @@
+"""`python -m ddg_ref`."""
+
+from ddg_ref.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""Arrays: NumPy on a CPU, CuPy on a GPU, decided from the array itself and never from ambient state.
+
+This is the only file that knows that there is more than one array library.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+Array: TypeAlias = npt.NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+Params: TypeAlias = dict[str, Array]
+"""Named arrays: the weights of a layer, their gradients, or running statistics."""
+
+
+def xp_of(x: Array) -> Any:
+    """The module whose functions work on `x`: `numpy`, or `cupy` for an array on a GPU."""
+    return np if isinstance(x, np.ndarray) else import_module("cupy")
+
+
+def column_sums(x: Array) -> Array:
+    """Sum of `x` over every axis but the last: shape (..., C) -> (C,), same dtype.
+
+    A product with a row of ones, because BLAS adds rows several times faster than `x.sum(axis=0)` when C is small.
+    """
+    rows = x.reshape(-1, x.shape[-1])  # (R, C)
+    sums: Array = xp_of(x).ones(len(rows), dtype=x.dtype) @ rows
+    return sums
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks up the loaded libraries once: milliseconds
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread: K workers then use K cores, and results do not depend on how BLAS splits a product."""
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield

@@ -1,0 +1,224 @@
+"""The command line. Options of `train` are the fields of Config."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from inspect import Parameter, Signature, signature
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ddg_ref import plots, rundir
+from ddg_ref.config import Config, whole_numbers
+from ddg_ref.errors import DivergenceError, InputError, WorkerError
+from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
+from ddg_ref.training import Run, Training
+
+app = typer.Typer(
+    help="Train networks by backpropagation and by decoupled delayed gradients (DDG).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DEMO: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 30, "epochs": 15}
+"""What `compare` and `timeline` do when nothing else is said; `train` starts from Config's plain defaults."""
+
+Out = Annotated[Path, typer.Option(help="Directory to write into; it is made if it is not there.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that the directory holds already.")]
+
+
+def takes_config(omit: Sequence[str] = (), **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of Config as options, less those in `omit`, and pass it the Config made of them."""
+    hints = get_type_hints(Config)
+    chosen = [option for option in fields(Config) if option.name not in omit]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in signature(command).parameters.values() if p.name != "config"]
+
+        def run(**given: Any) -> None:
+            options = {option.name: given.pop(option.name) for option in chosen}
+            command(Config(**options), **given)
+
+        added = [
+            Parameter(
+                option.name,
+                Parameter.KEYWORD_ONLY,
+                default=defaults.get(option.name, option.default),
+                annotation=Annotated[hints[option.name], typer.Option(help=option.metadata["help"])],
+            )
+            for option in chosen
+        ]
+        parameters = [*(p.replace(kind=Parameter.KEYWORD_ONLY) for p in own), *added]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        vars(run)["__signature__"] = Signature(parameters)  # what typer reads the options from
+        return run
+
+    return decorate
+
+
+@contextmanager
+def progress_of(trainings: Sequence[Training]) -> Iterator[None]:
+    """A live bar per training while the block runs; nothing where the output is not a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        for training in trainings:
+            label = f"{training.config.method} K={training.config.modules}"
+            bar = progress.add_task(label, total=training.task.iterations, state="")
+
+            def on_batch(t: int, *, bar: Any = bar, training: Training = training) -> None:
+                state = f"loss {training.task.results[-1].loss:.4f}" if training.task.results else ""
+                progress.update(bar, completed=t + 1, state=state)
+
+            training.task.on_batch = on_batch
+        yield
+
+
+def milliseconds(run: Run) -> str:
+    """The time of an iteration as a table shows it."""
+    return "-" if run.milliseconds_per_iteration is None else f"{run.milliseconds_per_iteration:.2f}"
+
+
+@app.command()
+@takes_config()
+def train(config: Config, out: Out, overwrite: Overwrite = False) -> None:
+    """Train one network and write a run directory: run.json, weights.safetensors, figures."""
+    rundir.claim(out, overwrite=overwrite)
+    training = Training(config)
+    with progress_of([training]):
+        for _ in training.epochs():
+            pass
+    run = training.result()
+    run.save(out)
+    table = Table(box=None, pad_edge=False)
+    for name in ("epoch", "iteration", "train loss", "train acc %", "test loss", "test acc %", "seconds"):
+        table.add_column(name, justify="right")
+    for r in run.history:
+        accuracies = f"{100 * r.train_accuracy:.2f}", f"{100 * r.test_accuracy:.2f}"
+        row = (
+            r.epoch,
+            r.iteration,
+            f"{r.train_loss:.4f}",
+            accuracies[0],
+            f"{r.test_loss:.4f}",
+            accuracies[1],
+        )
+        table.add_row(*map(str, row), f"{r.seconds:.1f}")
+    Console().print(table)
+    typer.echo(
+        f"{run.label}: test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration; "
+        f"written to {out}"
+    )
+
+
+def parse_runs(text: str) -> list[tuple[str, int]]:
+    """`bp,ddg:2` -> [("bp", 1), ("ddg", 2)]."""
+    runs = []
+    for part in text.split(","):
+        method, _, K = part.strip().partition(":")
+        runs.append((method, whole_numbers("runs", K, hint="method:K like ddg:4")[0] if K else 1))
+    return runs
+
+
+@app.command()
+@takes_config(omit=("method", "modules"), **DEMO)
+def compare(
+    config: Config,
+    out: Out,
+    runs: Annotated[str, typer.Option(help="What to compare, method:K with commas between.")] = "bp,ddg:2,ddg:4",
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the same network in several ways, epoch by epoch in turn; print one table and draw one figure."""
+    rundir.claim(out, overwrite=overwrite)
+    configs = [replace(config, method=method, modules=K) for method, K in parse_runs(runs)]
+    directories = [rundir.claim(out / f"{c.method}-{c.modules}", overwrite=overwrite) for c in configs]
+    if len(set(directories)) < len(directories):
+        raise InputError(f"runs: expected each method:K once, got {runs}; leave the repetitions out")
+    trainings = [Training(c) for c in configs]
+    with progress_of(trainings):
+        for _ in zip(*(training.epochs() for training in trainings), strict=True):
+            pass
+    finished = [training.result() for training in trainings]
+    baseline = next((run for run in finished if run.config.method == "bp"), finished[0])
+    table = Table(box=None, pad_edge=False)
+    for name in ("method", "K", "test acc %", "ms/iteration", f"speed-up over {baseline.label}"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    rows = []
+    for run, directory in zip(finished, directories, strict=True):
+        run.save(directory)
+        speed_up = None
+        if run.milliseconds_per_iteration and baseline.milliseconds_per_iteration:
+            speed_up = baseline.milliseconds_per_iteration / run.milliseconds_per_iteration
+        rows.append(
+            {
+                "method": run.config.method,
+                "modules": run.config.modules,
+                "test_accuracy": run.final_test_accuracy,
+                "milliseconds_per_iteration": run.milliseconds_per_iteration,
+                "speed_up": speed_up,
+            }
+        )
+        accuracy = f"{100 * run.final_test_accuracy:.2f}"
+        shown = "-" if speed_up is None else f"{speed_up:.2f}"
+        table.add_row(run.config.method, str(run.config.modules), accuracy, milliseconds(run), shown)
+    plots.comparison(finished).savefig(out / "compare.png")
+    shared = {name: value for name, value in asdict(config).items() if name not in ("method", "modules")}
+    result = {"config": shared, "environment": rundir.environment(), "runs": rows}
+    (out / "compare.json").write_text(dumps(result, indent=2) + "\n")
+    Console().print(table)
+    typer.echo(f"figure and runs written to {out}")
+
+
+@app.command()
+@takes_config(omit=("engine", "epochs", "iterations"), **DEMO)
+def timeline(
+    config: Config,
+    out: Out,
+    count: Annotated[int, typer.Option(help="Iterations to show, after as many to get going.")] = 6,
+    overwrite: Overwrite = False,
+) -> None:
+    """Record a few iterations of the worker threads and draw who was busy when: timeline.png and trace.json."""
+    if count < 1:
+        raise InputError(f"count: expected a whole number >= 1, got {count}; 6 is readable")
+    rundir.claim(out, overwrite=overwrite)
+    training = Training(replace(config, iterations=2 * count + config.modules, drain=False))
+    with progress_of([training]):
+        for _ in training.epochs():
+            pass
+    run = training.result()
+    spans = last_iterations(run.spans, count)
+    plots.timeline(spans, title=run.label).savefig(out / "timeline.png")
+    write_trace(spans, out / "trace.json")
+    for k, fraction in busy_fraction(spans).items():
+        typer.echo(f"module {k}: busy {100 * fraction:.0f}% of the time")
+    typer.echo(f"timeline.png and trace.json (open it in Perfetto or chrome://tracing) written to {out}")
+
+
+def main() -> None:
+    """The command `ddg`. Bad input and failed runs end with one line and exit code 2 or 1, Ctrl-C with 130."""
+    try:
+        app()
+    except InputError as error:
+        sys.exit(_complain(error, 2))
+    except (DivergenceError, WorkerError) as error:
+        sys.exit(_complain(error, 1))
+
+
+def _complain(error: Exception, code: int) -> int:
+    typer.echo(f"ddg: {error}", err=True)
+    return code

@@ -1,0 +1,154 @@
+"""What a training run is asked to do: one record from which the command line is made and which `run.json` repeats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from math import isfinite
+from typing import Any
+
+from ddg_ref.data import DATASETS
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import InputError, choose
+from ddg_ref.losses import LOSSES
+from ddg_ref.methods import METHODS
+from ddg_ref.models import MODELS
+from ddg_ref.optimizers import OPTIMIZERS, Optimizer
+from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, Schedule, WarmUp
+
+DTYPES = ("float32", "float64")
+SPLITS = ("cost", "count")
+SCHEDULES = {"constant": Constant, "multi-step": MultiStep, "harmonic": Harmonic, "inverse-sqrt": InverseSqrt}
+DEFAULT_EPOCHS = 20
+
+
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+def _names(names: Any) -> str:
+    return ", ".join(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of one training run. None means: what the chosen model, optimizer or schedule does by itself.
+
+    Raises InputError for unknown names, numbers out of range, and options that the chosen parts do not have.
+    """
+
+    data: str = _option("digits", f"Data set: {_names(DATASETS)}.")
+    model: str = _option("cnn", f"Network: {_names(MODELS)}.")
+    width: int | None = _option(None, "Hidden units (mlp, 256) or channels of the first stage (cnn 32, resnet 16).")
+    depth: int | None = _option(None, "Linear layers (mlp, 4), convolutions (cnn, 4), or 6n+2 (resnet, 8).")
+    loss: str = _option("cross-entropy", f"Loss: {_names(LOSSES)}.")
+    method: str = _option("ddg", f"Training method: {_names(METHODS)}.")
+    modules: int = _option(2, "K, the number of modules the network is cut into.")
+    split: str = _option("cost", "Where to cut: balanced by measured 'cost', by 'count', or layer numbers like 3,6,9.")
+    engine: str = _option("threads", f"What runs it: {_names(ENGINES)}.")
+    optimizer: str = _option("sgd", f"Optimizer: {_names(OPTIMIZERS)}.")
+    lr: float = _option(0.05, "Step size gamma at the start.")
+    momentum: float | None = _option(None, "Momentum (sgd, 0).")
+    nesterov: bool | None = _option(None, "Nesterov's form of momentum (sgd, off).")
+    beta1: float | None = _option(None, "Decay of the first moment (adam, 0.9).")
+    beta2: float | None = _option(None, "Decay of the second moment (adam, 0.999).")
+    eps: float | None = _option(None, "Added to the root of the second moment (adam, 1e-8).")
+    weight_decay: float | None = _option(None, "Multiple of the weights added to their gradient (0).")
+    schedule: str = _option("constant", f"How the step size changes: {_names(SCHEDULES)}.")
+    milestones: str | None = _option(None, "Epochs after which the step size falls (multi-step), like 150,225.")
+    factor: float | None = _option(None, "By what it is multiplied there (multi-step, 0.1).")
+    period: float | None = _option(None, "Iterations per unit of t (harmonic, inverse-sqrt), 1.")
+    warmup: int = _option(0, "Iterations over which the step size first rises linearly.")
+    epochs: int | None = _option(
+        None, f"Passes over the training data ({DEFAULT_EPOCHS}, unless iterations are given)."
+    )
+    iterations: int | None = _option(None, "Stop after this many iterations.")
+    batch_size: int = _option(64, "Samples per iteration.")
+    seed: int = _option(0, "Seed of the initial weights and of the order of the samples.")
+    dtype: str = _option("float32", f"Floating-point type of everything: {_names(DTYPES)}.")
+    drain: bool = _option(True, "Apply the gradients still in flight after the last batch.")
+
+    def __post_init__(self) -> None:
+        for name, valid in (
+            ("loss", LOSSES),
+            ("method", METHODS),
+            ("engine", ENGINES),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("dtype", DTYPES),
+        ):
+            choose(name, getattr(self, name), valid)
+        if not (isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr: expected a finite number > 0, got {self.lr}; 0.05 is a start")
+        for name in ("modules", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name}: expected a whole number >= 1, got {getattr(self, name)}; choose a larger one"
+                )
+        for name in ("epochs", "iterations", "warmup", "seed"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"{name}: expected a whole number >= 0, got {value}; choose a larger one")
+        for name in ("factor", "period"):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value > 0):
+                raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")
+        self.cuts()
+        self.make_optimizer()
+        self.make_schedule(per_epoch=1)
+
+    def cuts(self) -> list[int] | None:
+        """The explicit cut points, or None where `split` names a way of finding them."""
+        if self.split in SPLITS:
+            return None
+        cuts = whole_numbers("split", self.split, hint=f"{_names(SPLITS)} or layer numbers like 3,6,9")
+        if len(cuts) != self.modules - 1:
+            raise InputError(
+                f"split: expected {self.modules - 1} cut points for {self.modules} modules, got {len(cuts)} "
+                f"({self.split}); change one of them"
+            )
+        return cuts
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer, with the options that were given."""
+        names = ("momentum", "nesterov", "beta1", "beta2", "eps", "weight_decay")
+        return OPTIMIZERS[self.optimizer](**self._given("optimizer", names, OPTIMIZERS[self.optimizer]))
+
+    def make_schedule(self, per_epoch: int) -> Schedule:
+        """The step sizes by iteration; milestones, given in epochs, become iterations."""
+        given = self._given("schedule", ("milestones", "factor", "period"), SCHEDULES[self.schedule])
+        if self.schedule == "multi-step":
+            if "milestones" not in given:
+                raise InputError(
+                    "milestones: expected epochs like 150,225 for schedule multi-step, got none; give them"
+                )
+            epochs = whole_numbers("milestones", given["milestones"], hint="epochs like 150,225")
+            given["milestones"] = tuple(epoch * per_epoch for epoch in epochs)
+        schedule: Schedule = SCHEDULES[self.schedule](self.lr, **given)
+        return WarmUp(schedule, self.warmup) if self.warmup else schedule
+
+    def model_options(self) -> Mapping[str, int]:
+        """The options given for the model."""
+        return self._given("model", ("width", "depth"), MODELS[choose("model", self.model, MODELS)])
+
+    def total_iterations(self, per_epoch: int) -> int:
+        """How many batches the run has."""
+        if self.epochs is None:
+            return DEFAULT_EPOCHS * per_epoch if self.iterations is None else self.iterations
+        by_epochs = self.epochs * per_epoch
+        return by_epochs if self.iterations is None else min(by_epochs, self.iterations)
+
+    def _given(self, kind: str, names: tuple[str, ...], maker: Any) -> dict[str, Any]:
+        """Those of the named options that were given; each must be one that the chosen `kind` has."""
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        for name in given:
+            if name not in signature(maker).parameters:
+                raise InputError(f"{name}: {kind} {getattr(self, kind)} has no such option; leave it out")
+        return given
+
+
+def whole_numbers(name: str, text: str, *, hint: str) -> list[int]:
+    """Comma-separated whole numbers. Raises InputError that names the option and says what was expected."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name}: expected {hint}, got {text!r}; change it") from None

@@ -1,0 +1,23 @@
+"""The errors a caller may meet. Each message is one line: what was expected, what came, what to do."""
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given by the caller cannot be used."""
+
+
+class DivergenceError(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+class WorkerError(RuntimeError):
+    """A worker failed; the original exception is chained as `__cause__`."""
+
+
+def choose(kind: str, name: object, valid: Iterable[str]) -> str:
+    """Return `name` if it is one of `valid`, else raise an InputError that lists them."""
+    names = list(valid)
+    if not isinstance(name, str) or name not in names:
+        raise InputError(f"unknown {kind} {name!r}: choose one of {', '.join(names)}")
+    return name

@@ -1,0 +1,176 @@
+"""Layers made of layers: a cache is the children's caches, a parameter's name begins with the child's number."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ddg_ref.arrays import Array, Params, Shape, xp_of
+from ddg_ref.errors import InputError
+from ddg_ref.layers.base import Cache, Layer
+
+
+class Flatten(Layer):
+    """(N, ...) -> (N, product of the rest)."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (int(np.prod(input_shape)),)
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Shape]:
+        return x.reshape(len(x), -1), x.shape
+
+    def backward(self, params: Params, cache: Shape, dy: Array) -> tuple[Array, Params]:
+        return dy.reshape(cache), {}
+
+
+class Sequential(Layer):
+    """y = f_n(... f_1(x)). The arrays of layer i are named "i.name"; `first` is the number of the first layer.
+
+    A module of a cut network is a Sequential whose `first` is its place in the whole: names do not depend on the cut.
+    """
+
+    def __init__(self, layers: Sequence[Layer], *, first: int = 0) -> None:
+        self.layers, self.first = list(layers), first
+        self._names = [
+            {name: f"{i}.{name}" for name in layer.parameter_shapes() | layer.stats_shapes()}
+            for i, layer in self._numbered()
+        ]
+
+    def _numbered(self) -> Iterator[tuple[int, Layer]]:
+        return enumerate(self.layers, self.first)
+
+    def _part(self, arrays: Params, place: int) -> Params:
+        """The arrays of one layer, under the names that it uses itself."""
+        names = self._names[place]
+        return {name: arrays[full] for name, full in names.items() if full in arrays}
+
+    def _whole(self, arrays: Params, place: int) -> Params:
+        return {self._names[place][name]: array for name, array in arrays.items()}
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return {
+            f"{i}.{name}": shape for i, layer in self._numbered() for name, shape in layer.parameter_shapes().items()
+        }
+
+    def stats_shapes(self) -> dict[str, Shape]:
+        return {f"{i}.{name}": shape for i, layer in self._numbered() for name, shape in layer.stats_shapes().items()}
+
+    def init(self, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Params:
+        return {f"{i}.{name}": array for i, layer in self._numbered() for name, array in layer.init(rng, dtype).items()}
+
+    def init_stats(self, dtype: npt.DTypeLike = np.float32) -> Params:
+        return {
+            f"{i}.{name}": array for i, layer in self._numbered() for name, array in layer.init_stats(dtype).items()
+        }
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        for layer in self.layers:
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, list[Cache]]:
+        caches = []
+        for place, layer in enumerate(self.layers):
+            x, cache = layer.forward(self._part(params, place), x)
+            caches.append(cache)
+        return x, caches
+
+    # the chain rule: the error gradient passes through the layers in reverse
+    def backward(self, params: Params, cache: list[Cache], dy: Array) -> tuple[Array, Params]:
+        grads: Params = {}
+        for place in reversed(range(len(self.layers))):
+            dy, part = self.layers[place].backward(self._part(params, place), cache[place], dy)
+            grads |= self._whole(part, place)
+        return dy, grads
+
+    def infer(self, params: Params, stats: Params, x: Array) -> Array:
+        for place, layer in enumerate(self.layers):
+            x = layer.infer(self._part(params, place), self._part(stats, place), x)
+        return x
+
+    def advance(self, stats: Params, cache: list[Cache]) -> Params:
+        new: Params = {}
+        for place, layer in enumerate(self.layers):
+            new |= self._whole(layer.advance(self._part(stats, place), cache[place]), place)
+        return new
+
+
+class Subsample(Layer):
+    """Option A shortcut (He, Zhang, Ren, Sun, CVPR 2016, section 3.3): no parameters.
+
+    Every `stride`-th pixel of x (N, H, W, c_in), then zeros for the channels that are missing: (N, H', W', c_out).
+    With stride 1 and c_out = c_in it is the identity.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+        if c_out < c_in:
+            raise InputError(f"a shortcut adds channels: expected c_out >= c_in, got {c_in} -> {c_out}")
+        self.c_in, self.c_out, self.stride = c_in, c_out, stride
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        h, w, _ = input_shape
+        return (-(-h // self.stride), -(-w // self.stride), self.c_out)
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Shape]:
+        self.expect(x, (None, None, self.c_in))
+        if self.stride == 1 and self.c_in == self.c_out:
+            return x, x.shape
+        y = xp_of(x).zeros((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
+        y[..., : self.c_in] = x[:, :: self.stride, :: self.stride]
+        return y, x.shape
+
+    # each kept value has derivative 1, each dropped one 0
+    def backward(self, params: Params, cache: Shape, dy: Array) -> tuple[Array, Params]:
+        if self.stride == 1 and self.c_in == self.c_out:
+            return dy, {}
+        dx = xp_of(dy).zeros(cache, dtype=dy.dtype)
+        dx[:, :: self.stride, :: self.stride] = dy[..., : self.c_in]
+        return dx, {}
+
+
+class ResidualCache(NamedTuple):
+    body: list[Cache]
+    shortcut: Cache
+
+
+class Residual(Layer):
+    """y = body(x) + shortcut(x)."""
+
+    def __init__(self, body: Sequence[Layer], shortcut: Subsample) -> None:
+        self._body, self.shortcut = Sequential(body), shortcut
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return self._body.parameter_shapes()
+
+    def stats_shapes(self) -> dict[str, Shape]:
+        return self._body.stats_shapes()
+
+    def init(self, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Params:
+        return self._body.init(rng, dtype)
+
+    def init_stats(self, dtype: npt.DTypeLike = np.float32) -> Params:
+        return self._body.init_stats(dtype)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        body, shortcut = self._body.output_shape(input_shape), self.shortcut.output_shape(input_shape)
+        if body != shortcut:
+            raise InputError(f"{self}: body gives {body}, shortcut {shortcut}; both must give the same shape")
+        return body
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, ResidualCache]:
+        y, body = self._body.forward(params, x)
+        straight, shortcut = self.shortcut.forward({}, x)
+        return y + straight, ResidualCache(body, shortcut)
+
+    # x reaches y along two paths, so its gradient is the sum of both
+    def backward(self, params: Params, cache: ResidualCache, dy: Array) -> tuple[Array, Params]:
+        dx, grads = self._body.backward(params, cache.body, dy)
+        straight, _ = self.shortcut.backward({}, cache.shortcut, dy)
+        return dx + straight, grads
+
+    def infer(self, params: Params, stats: Params, x: Array) -> Array:
+        return self._body.infer(params, stats, x) + self.shortcut.infer({}, {}, x)
+
+    def advance(self, stats: Params, cache: ResidualCache) -> Params:
+        return self._body.advance(stats, cache.body)

@@ -1,0 +1,28 @@
+"""Initial weights. A random weight matrix keeps the scale of what passes through it if its variance fits its fan."""
+
+from collections.abc import Callable
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ddg_ref.arrays import Array, Shape
+
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, npt.DTypeLike], Array]
+
+
+def he_normal(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:
+    """N(0, 2/fan_in): keeps the variance through ReLU (He, Zhang, Ren, Sun, ICCV 2015, eq. 10).
+
+    `shape` ends in (fan per tap, outputs); axes before that are the taps of a convolution kernel.
+    """
+    fan_in = int(np.prod(shape[:-1]))
+    return (rng.standard_normal(shape) * sqrt(2 / fan_in)).astype(dtype)
+
+
+def glorot_uniform(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:
+    """U(-a, a), a = sqrt(6/(fan_in+fan_out)): for layers without ReLU (Glorot, Bengio, AISTATS 2010, eq. 16)."""
+    fan_in, fan_out = int(np.prod(shape[:-1])), int(np.prod(shape[:-2])) * shape[-1]
+    bound = sqrt(6 / (fan_in + fan_out))
+    return rng.uniform(-bound, bound, shape).astype(dtype)

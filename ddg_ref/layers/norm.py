@@ -1,0 +1,89 @@
+"""Batch normalisation (Ioffe, Szegedy, ICML 2015, Algorithm 1), over every axis but the last."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ddg_ref.arrays import Array, Params, Shape, column_sums, xp_of
+from ddg_ref.errors import InputError
+from ddg_ref.layers.base import Layer
+
+
+class BatchNormCache(NamedTuple):
+    x_hat: Array
+    inverse_deviation: Array
+    mean: Array
+    variance: Array
+
+
+class BatchNorm(Layer):
+    """x_hat = (x - mean) / sqrt(variance + eps), y = scale * x_hat + shift, per channel, over the batch's R rows.
+
+    x and y (N, C) or (N, H, W, C), R = N or N*H*W; `scale` and `shift` (C,). In evaluation `running_mean` and
+    `running_variance` (C,) stand in for the batch's: after each batch they move towards it by the factor `momentum`,
+    with the variance in its unbiased form (divided by R-1).
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        self.channels, self.eps, self.momentum = channels, eps, momentum
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return {"scale": (self.channels,), "shift": (self.channels,)}
+
+    def stats_shapes(self) -> dict[str, Shape]:
+        return {"running_mean": (self.channels,), "running_variance": (self.channels,)}
+
+    def init(self, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Params:
+        return {"scale": np.ones(self.channels, dtype), "shift": np.zeros(self.channels, dtype)}
+
+    def init_stats(self, dtype: npt.DTypeLike = np.float32) -> Params:
+        return {
+            "running_mean": np.zeros(self.channels, dtype),
+            "running_variance": np.ones(self.channels, dtype),
+        }
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if not input_shape or input_shape[-1] != self.channels:
+            raise InputError(
+                f"{self}: expected samples (..., {self.channels}), got {input_shape}; check the layer before"
+            )
+        return input_shape
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, BatchNormCache]:
+        self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
+        rows = x.size // self.channels
+        mean = column_sums(x) / rows
+        centred = x - mean
+        variance = column_sums(centred * centred) / rows
+        inverse_deviation = 1 / xp_of(x).sqrt(variance + self.eps)
+        x_hat = centred
+        x_hat *= inverse_deviation
+        y = x_hat * params["scale"]
+        y += params["shift"]
+        return y, BatchNormCache(x_hat, inverse_deviation, mean, variance)
+
+    # With dx_hat = scale dy: mean and deviation depend on every row, and x_hat has mean 0 and mean square 1, so the
+    # part of dx_hat along the constant and the part along x_hat cancel:
+    #   dx = (dx_hat - mean(dx_hat) - x_hat mean(x_hat dx_hat)) / deviation,
+    # where mean(dx_hat) = scale dshift / R and mean(x_hat dx_hat) = scale dscale / R.
+    def backward(self, params: Params, cache: BatchNormCache, dy: Array) -> tuple[Array, Params]:
+        rows = dy.size // self.channels
+        dscale, dshift = column_sums(dy * cache.x_hat), column_sums(dy)
+        dx = cache.x_hat * (dscale / -rows)
+        dx += dy
+        dx -= dshift / rows
+        dx *= params["scale"] * cache.inverse_deviation
+        return dx, {"scale": dscale, "shift": dshift}
+
+    def infer(self, params: Params, stats: Params, x: Array) -> Array:
+        self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
+        factor = params["scale"] / xp_of(x).sqrt(stats["running_variance"] + self.eps)
+        y: Array = x * factor
+        y += params["shift"] - stats["running_mean"] * factor
+        return y
+
+    def advance(self, stats: Params, cache: BatchNormCache) -> Params:
+        rows = cache.x_hat.size // self.channels
+        batch = {"running_mean": cache.mean, "running_variance": cache.variance * (rows / max(1, rows - 1))}
+        return {name: old + self.momentum * (batch[name] - old) for name, old in stats.items()}

@@ -1,0 +1,99 @@
+"""A module: consecutive layers, their weights, and the batches that are in flight inside it."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from ddg_ref.arrays import Array, Params
+from ddg_ref.layers import Cache, Sequential
+from ddg_ref.methods import Method
+from ddg_ref.optimizers import Optimizer
+
+
+class InFlight(NamedTuple):
+    """A batch between its forward and its backward pass, with the weights its forward pass used."""
+
+    batch: int
+    params: Params
+    cache: Cache
+
+
+class Module:
+    """Module k of K: the state that one device holds."""
+
+    def __init__(
+        self, k: int, delay: int, layers: Sequential, params: Params, stats: Params, optimizer: Optimizer
+    ) -> None:
+        self.k, self.delay, self.layers = k, delay, layers
+        self.params, self.stats = params, stats
+        self.optimizer, self.optimizer_state = optimizer, optimizer.init(params)
+        self.queue: deque[InFlight] = deque()
+
+    def forward(self, batch: int, x: Array) -> Array:
+        """Output for `x`, with the present weights; what backward needs joins the queue."""
+        y, cache = self.layers.forward(self.params, x)
+        self.stats = self.layers.advance(self.stats, cache)
+        self.queue.append(InFlight(batch, self.params, cache))
+        return y
+
+    def backward(self, batch: int, dy: Array) -> tuple[Array, Params]:
+        """Input and parameter gradients of the oldest batch in flight, at the weights its forward pass used."""
+        oldest = self.queue.popleft()
+        if oldest.batch != batch:
+            raise RuntimeError(
+                f"module {self.k}: error gradient of batch {batch} met the cache of batch {oldest.batch}"
+            )
+        return self.layers.backward(oldest.params, oldest.cache, dy)
+
+    def update(self, grads: Params, gamma: float) -> None:
+        """Step from the present weights along an old gradient; the queue goes on referring to the old weights."""
+        self.params, self.optimizer_state = self.optimizer.update(self.params, grads, self.optimizer_state, gamma)
+
+
+@dataclass
+class Pipeline:
+    """A network cut into modules, between two iterations: everything that training changes.
+
+    `errors[k-1]` holds the error gradients that wait above module k, oldest first: (batch, dy).
+    """
+
+    modules: list[Module]
+    errors: list[deque[tuple[int, Array]]]
+
+    @classmethod
+    def cut(
+        cls,
+        network: Sequential,
+        cuts: Sequence[int],
+        method: Method,
+        optimizer: Optimizer,
+        params: Params,
+        stats: Params,
+    ) -> "Pipeline":
+        """Cut `network` before each layer of `cuts`, and hand every module its part of `params` and `stats`."""
+        bounds = [0, *cuts, len(network.layers)]
+        K = len(bounds) - 1
+        modules = []
+        for k, (start, stop) in enumerate(pairwise(bounds), 1):
+            layers = Sequential(network.layers[start:stop], first=start)
+            own_params = {name: params[name] for name in layers.parameter_shapes()}
+            own_stats = {name: stats[name] for name in layers.stats_shapes()}
+            modules.append(Module(k, method.delay(k, K), layers, own_params, own_stats, optimizer))
+        return cls(modules, [deque() for _ in modules])
+
+    @property
+    def params(self) -> Params:
+        """The weights of all modules as they are now."""
+        return {name: array for module in self.modules for name, array in module.params.items()}
+
+    @property
+    def stats(self) -> Params:
+        """The running statistics of all modules as they are now."""
+        return {name: array for module in self.modules for name, array in module.stats.items()}
+
+    @property
+    def delay(self) -> int:
+        """Iterations that the slowest gradient still needs once the last batch has been forward: a drain's length."""
+        return max(module.delay for module in self.modules)

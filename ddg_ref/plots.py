@@ -1,0 +1,106 @@
+"""Pictures of runs. Every function returns a Figure that belongs to no global state and that a notebook shows."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ddg_ref.timeline import WAITING, Span
+
+if TYPE_CHECKING:
+    from ddg_ref.training import Record, Run
+
+# Okabe, Ito: colours that stay apart for colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PHASES = {"forward": "#56B4E9", "backward": "#E69F00", "update": "#009E73"}
+IDLE = "#DDDDDD"
+
+
+class Picture(Figure):
+    """A Figure that a notebook displays without pyplot."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained", dpi=120)
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def _tidy(axes: Axes, **labels: Any) -> None:
+    axes.set(**labels)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.set_axisbelow(True)
+
+
+def learning_curves(histories: Mapping[str, Sequence["Record"]]) -> Figure:
+    """Loss and accuracy of each named run over its epochs: dashed in training, solid on the test set."""
+    figure = Picture(9, 3.4)
+    left, right = figure.subplots(1, 2)
+    for (name, history), colour in zip(histories.items(), cycle(COLOURS), strict=False):
+        epochs = [record.epoch for record in history]
+        marker = "o" if len(history) < 3 else None
+        for axes, kind in ((left, "loss"), (right, "accuracy")):
+            for part, style in (("train", "--"), ("test", "-")):
+                values = [getattr(record, f"{part}_{kind}") for record in history]
+                label = f"{name} {part}" if len(histories) == 1 else (name if part == "test" else None)
+                axes.plot(epochs, values, style, color=colour, label=label, marker=marker, markersize=3)
+    _tidy(left, xlabel="epoch", ylabel="loss", yscale="log")
+    _tidy(right, xlabel="epoch", ylabel="accuracy")
+    if len(histories) > 1:
+        figure.suptitle("solid: test set, dashed: training batches", fontsize="small")
+    right.legend(frameon=False)
+    return figure
+
+
+def timeline(spans: Sequence[Span], *, title: str = "") -> Figure:
+    """One row per module, module 1 at the bottom: what it computed when, with the number of the batch."""
+    modules = sorted({span.k for span in spans})
+    origin = min(span.start for span in spans)
+    figure = Picture(10, 1.3 + 0.5 * len(modules))
+    axes = figure.subplots()
+    total = max(span.stop for span in spans) - origin
+    for span in spans:
+        start, length = 1000 * (span.start - origin), 1000 * (span.stop - span.start)
+        colour = IDLE if span.phase in WAITING else PHASES[span.phase]
+        axes.barh(span.k, length, left=start, height=0.8, color=colour, linewidth=0)
+        if span.phase in ("forward", "backward") and (span.stop - span.start) > 0.018 * total:
+            axes.text(start + length / 2, span.k, str(span.batch), ha="center", va="center", fontsize=8)
+    _tidy(axes, xlabel="milliseconds", yticks=modules, yticklabels=[f"module {k}" for k in modules])
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.grid(False)
+    axes.margins(x=0.005)
+    keys = [Patch(color=colour, label=phase) for phase, colour in [*PHASES.items(), ("waiting", IDLE)]]
+    axes.legend(handles=keys, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
+    return figure
+
+
+def comparison(runs: Sequence["Run"]) -> Figure:
+    """Runs side by side: test accuracy over epochs, training loss over seconds, and the time of an iteration."""
+    figure = Picture(12, 3.6)
+    accuracy, loss, time = figure.subplots(1, 3)
+    for run, colour in zip(runs, cycle(COLOURS), strict=False):
+        accuracy.plot([r.epoch for r in run.history], [100 * r.test_accuracy for r in run.history], color=colour)
+        loss.plot(
+            [r.seconds for r in run.history],
+            [r.train_loss for r in run.history],
+            color=colour,
+            label=run.label,
+        )
+        if run.milliseconds_per_iteration is not None:
+            bar = time.barh(run.label, run.milliseconds_per_iteration, color=colour)
+            time.bar_label(bar, fmt="%.1f", padding=3, fontsize="small")
+    _tidy(accuracy, xlabel="epoch", ylabel="test accuracy, %")
+    _tidy(loss, xlabel="seconds of training", ylabel="training loss", yscale="log")
+    _tidy(time, xlabel="milliseconds per iteration")
+    time.grid(False)
+    time.invert_yaxis()
+    time.margins(x=0.15)
+    loss.legend(frameon=False)
+    return figure

@@ -1,0 +1,265 @@
+"""Training from beginning to end: options in, a Run out."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ddg_ref.arrays import Array, Params, one_blas_thread
+from ddg_ref.config import Config
+from ddg_ref.data import DATASETS, Batches, Dataset
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import InputError, choose
+from ddg_ref.layers import Layer, Sequential
+from ddg_ref.losses import LOSSES, Loss
+from ddg_ref.methods import METHODS
+from ddg_ref.models import MODELS, check_network
+from ddg_ref.modules import Pipeline
+from ddg_ref.splitting import balance, check_cuts, check_module_count, remembered_costs
+from ddg_ref.task import Task
+from ddg_ref.timeline import SPANS_KEPT, Span
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EVALUATION_BATCH = 250
+
+
+class Record(NamedTuple):
+    """The state of a run at the end of an epoch, or of the run.
+
+    Training loss and accuracy are means over the samples since the last record, each at the weights of its own
+    iteration; test loss and accuracy are those of the weights of all modules at the end of `iteration`. `seconds` of
+    training since the start, without evaluation.
+    """
+
+    epoch: int
+    iteration: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+
+def evaluate(network: Sequential, params: Params, stats: Params, x: Array, y: Array, loss: Loss) -> tuple[float, float]:
+    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,)."""
+    total, correct = 0.0, 0
+    with one_blas_thread():
+        for i in range(0, len(x), EVALUATION_BATCH):
+            labels = y[i : i + EVALUATION_BATCH]
+            output = network.infer(params, stats, x[i : i + EVALUATION_BATCH])
+            total += float(loss(output, labels)[0]) * len(labels)
+            correct += int((output.argmax(axis=1) == labels).sum())
+    return total / len(x), correct / len(x)
+
+
+class Training:
+    """One run in progress: builds everything that `config` asks for, then trains epoch by epoch.
+
+    `data` and `layers` replace what `config.data` and `config.model` name. Raises InputError for what does not fit.
+    """
+
+    def __init__(self, config: Config, data: Dataset | None = None, layers: Sequence[Layer] | None = None) -> None:
+        self.config = config
+        if data is None:
+            data = DATASETS[choose("data", config.data, DATASETS)]()
+        self.data = data.astype(config.dtype)
+        if layers is None:
+            layers = MODELS[choose("model", config.model, MODELS)](
+                self.data.input_shape, self.data.classes, **config.model_options()
+            )
+        elif config.width is not None or config.depth is not None:
+            raise InputError(
+                "width, depth: the layers of this model were given, so they have no effect; leave them out"
+            )
+        self.network = check_network(layers, self.data.input_shape, self.data.classes)
+        self.batches = Batches(self.data.x_train, self.data.y_train, config.batch_size, config.seed)
+        self.task = Task(
+            self.batches,
+            LOSSES[config.loss],
+            config.make_schedule(self.batches.per_epoch),
+            config.total_iterations(self.batches.per_epoch),
+        )
+        params = self.network.init(np.random.default_rng(config.seed), config.dtype)
+        self.pipeline = Pipeline.cut(
+            self.network,
+            self._cuts(),
+            METHODS[config.method],
+            config.make_optimizer(),
+            params,
+            self.network.init_stats(config.dtype),
+        )
+        self.iteration, self.seconds = 0, 0.0
+        self.history: list[Record] = []
+        self.durations: list[float] = []
+        self.spans: deque[Span] = deque(maxlen=SPANS_KEPT * config.modules)
+
+    def _cuts(self) -> list[int]:
+        n, K = len(self.network.layers), self.config.modules
+        check_module_count(K, n)
+        cuts = self.config.cuts()
+        if cuts is not None:
+            return check_cuts(cuts, n)
+        if K == 1:
+            return []
+        if self.config.split == "count":
+            return balance([1.0] * n, K)
+        return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
+
+    def epochs(self) -> Iterator[Record]:
+        """Train; yields a record after each epoch and after the last iteration."""
+        while self.iteration < self.task.iterations:
+            epoch = self.iteration // self.batches.per_epoch + 1
+            yield self._segment(epoch, min(epoch * self.batches.per_epoch, self.task.iterations))
+
+    def _segment(self, epoch: int, stop: int) -> Record:
+        last = stop == self.task.iterations
+        end = stop + self.pipeline.delay if last and self.config.drain else stop
+        started = perf_counter()
+        self.spans.extend(ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, end))
+        self.seconds += perf_counter() - started
+        results, self.task.results = self.task.results, []
+        self.durations += [after.finished - before.finished for before, after in pairwise(results)]
+        samples = sum(result.size for result in results)
+        test_loss, test_accuracy = self.evaluate()
+        record = Record(
+            epoch,
+            stop,
+            sum(result.loss * result.size for result in results) / samples,
+            sum(result.correct for result in results) / samples,
+            test_loss,
+            test_accuracy,
+            self.seconds,
+        )
+        self.iteration = stop
+        self.history.append(record)
+        return record
+
+    def evaluate(self) -> tuple[float, float]:
+        """Test loss and accuracy of the present weights."""
+        pipeline, data = self.pipeline, self.data
+        return evaluate(self.network, pipeline.params, pipeline.stats, data.x_test, data.y_test, self.task.loss)
+
+    def result(self) -> "Run":
+        """What has come of it so far."""
+        return Run(
+            config=self.config,
+            history=list(self.history),
+            weights=self.pipeline.params | self.pipeline.stats,
+            final_test_accuracy=self.history[-1].test_accuracy if self.history else self.evaluate()[1],
+            milliseconds_per_iteration=1000 * median(self.durations) if self.durations else None,
+            modules=[
+                {
+                    "layers": list(range(module.layers.first, module.layers.first + len(module.layers.layers))),
+                    "parameters": sum(array.size for array in module.params.values()),
+                }
+                for module in self.pipeline.modules
+            ],
+            network=self.network,
+            input_shape=self.data.input_shape,
+            spans=list(self.spans),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    `weights` holds parameters and running statistics by name, "layer.name", the layer counted in the whole network.
+    `modules` says for each module which layers and how many parameters it has. `milliseconds_per_iteration` is the
+    median over iterations, without evaluation; None if fewer than two iterations of one epoch were run.
+    """
+
+    config: Config
+    history: list[Record]
+    weights: Params
+    final_test_accuracy: float
+    milliseconds_per_iteration: float | None
+    modules: list[dict[str, Any]]
+    network: Sequential = field(repr=False)
+    input_shape: tuple[int, ...] = field(repr=False)
+    spans: list[Span] = field(repr=False)
+
+    def predict(self, x: Array) -> Array:
+        """The most probable class of each sample: x (N, ...) -> (N,) whole numbers.
+
+        Raises InputError if x does not have the shape of the training data.
+        """
+        if x.shape[1:] != self.input_shape:
+            raise InputError(f"predict: expected samples of shape {self.input_shape}, got x {x.shape}; reshape it")
+        params = {name: self.weights[name] for name in self.network.parameter_shapes()}
+        stats = {name: self.weights[name] for name in self.network.stats_shapes()}
+        classes: Array = self.network.infer(params, stats, x.astype(self.config.dtype, copy=False)).argmax(axis=1)
+        return classes
+
+    def plot_loss(self) -> "Figure":
+        """Training and test loss and accuracy over the epochs."""
+        from ddg_ref import plots
+
+        return plots.learning_curves({self.label: self.history})
+
+    def plot_timeline(self, iterations: int = 6) -> "Figure":
+        """Who was busy when, in the last iterations. Raises InputError if the engine recorded nothing."""
+        from ddg_ref import plots
+        from ddg_ref.timeline import last_iterations
+
+        if not self.spans:
+            raise InputError(f"timeline: engine {self.config.engine} recorded nothing; train with engine 'threads'")
+        return plots.timeline(last_iterations(self.spans, iterations), title=self.label)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write run.json, weights.safetensors and figures into `directory`; see `ddg_ref.rundir`."""
+        from ddg_ref import rundir
+
+        return rundir.save(self, Path(directory))
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and legends."""
+        return f"{self.config.method} K={self.config.modules}"
+
+
+def train(
+    config: Config | None = None,
+    *,
+    data: str | Dataset = "digits",
+    model: str | Sequence[Layer] = "cnn",
+    on_epoch: Callable[[Record], None] = lambda record: None,
+    **options: Any,
+) -> Run:
+    """Train a network and return the Run.
+
+    Give a Config, or its fields as keywords; `data` may be a Dataset and `model` a list of layers of your own:
+
+        run = ddg_ref.train(model="cnn", method="ddg", modules=4, epochs=5)
+
+    Raises InputError for bad input, DivergenceError when the loss becomes NaN or infinite, WorkerError when a worker
+    fails.
+    """
+    if config is None:
+        unknown = sorted(set(options) - {option.name for option in fields(Config)})
+        if unknown:
+            names = ", ".join(option.name for option in fields(Config))
+            raise InputError(f"unknown option {unknown[0]!r}: choose from {names}")
+        named: dict[str, Any] = {
+            "data": data if isinstance(data, str) else data.name,
+            "model": model if isinstance(model, str) else "custom",
+        }
+        config = Config(**(named | options))
+    elif options:
+        raise InputError(
+            f"train: expected a Config or options, got both ({', '.join(options)}); change the Config instead"
+        )
+    training = Training(
+        config, data if isinstance(data, Dataset) else None, None if isinstance(model, str) else list(model)
+    )
+    for record in training.epochs():
+        on_epoch(record)
+    return training.result()

@@ -1,0 +1,69 @@
+"""A bounded first-in first-out channel between two neighbouring workers, whose messages carry their batch number."""
+
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Lock
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """Another worker failed or the caller asked to stop; whoever waits gives up."""
+
+
+class StopSignal:
+    """One flag for all workers, that wakes everyone who waits when it is set."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = Lock()
+        self._waiters: list[Condition] = []
+
+    def watch(self, condition: Condition) -> None:
+        """Wake `condition` when the signal is set."""
+        with self._lock:
+            self._waiters.append(condition)
+
+    def set(self) -> None:
+        with self._lock:
+            self.is_set = True
+            waiters = list(self._waiters)
+        for condition in waiters:
+            with condition:
+                condition.notify_all()
+
+
+class Channel(Generic[T]):
+    """At most `capacity` messages. `give` waits while it is full, `take` while it is empty; nothing spins."""
+
+    def __init__(self, capacity: int, stop: StopSignal, messages: deque[tuple[int, T]] | None = None) -> None:
+        self._capacity, self._stop = capacity, stop
+        self._messages: deque[tuple[int, T]] = deque() if messages is None else messages
+        self._changed = Condition()
+        stop.watch(self._changed)
+
+    def give(self, batch: int, message: T) -> None:
+        """Append a message. Raises StoppedError if the signal is set before there is room."""
+        with self._changed:
+            self._wait_until(lambda: len(self._messages) < self._capacity)
+            self._messages.append((batch, message))
+            self._changed.notify_all()
+
+    def take(self, batch: int) -> T:
+        """Remove the oldest message, which must be that of `batch`: a mismatch is an error, never a wrong pairing.
+
+        Raises StoppedError if the signal is set before one arrives.
+        """
+        with self._changed:
+            self._wait_until(lambda: len(self._messages) > 0)
+            arrived, message = self._messages.popleft()
+            self._changed.notify_all()
+        if arrived != batch:
+            raise RuntimeError(f"expected the message of batch {batch}, got that of batch {arrived}")
+        return message
+
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
+        self._changed.wait_for(lambda: self._stop.is_set or ready())
+        if self._stop.is_set:
+            raise StoppedError
