@@ -34,6 +34,14 @@ def column_sums(x: Array) -> Array:
     return sums
 
 
+def unwatched_overflow() -> np.errstate:
+    """While training, overflow shows as a loss that is not finite and ends the run: NumPy need not warn as well.
+
+    Holds for the thread that enters it.
+    """
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 @cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # looks up the loaded libraries once: milliseconds

@@ -28,14 +28,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DEMO: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 30, "epochs": 15}
-"""What `compare` and `timeline` do when nothing else is said; `train` starts from Config's plain defaults."""
-
 Out = Annotated[Path, typer.Option(help="Directory to write into; it is made if it is not there.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that the directory holds already.")]
 
 
-def takes_config(omit: Sequence[str] = (), **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_config(*omit: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the fields of Config as options, less those in `omit`, and pass it the Config made of them."""
     hints = get_type_hints(Config)
     chosen = [option for option in fields(Config) if option.name not in omit]
@@ -51,7 +48,7 @@ def takes_config(omit: Sequence[str] = (), **defaults: Any) -> Callable[[Callabl
             Parameter(
                 option.name,
                 Parameter.KEYWORD_ONLY,
-                default=defaults.get(option.name, option.default),
+                default=option.default,
                 annotation=Annotated[hints[option.name], typer.Option(help=option.metadata["help"])],
             )
             for option in chosen
@@ -136,7 +133,7 @@ def parse_runs(text: str) -> list[tuple[str, int]]:
 
 
 @app.command()
-@takes_config(omit=("method", "modules"), **DEMO)
+@takes_config("method", "modules")
 def compare(
     config: Config,
     out: Out,
@@ -185,7 +182,7 @@ def compare(
 
 
 @app.command()
-@takes_config(omit=("engine", "epochs", "iterations"), **DEMO)
+@takes_config("engine", "epochs", "iterations")
 def timeline(
     config: Config,
     out: Out,

@@ -18,7 +18,7 @@ from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, Schedu
 DTYPES = ("float32", "float64")
 SPLITS = ("cost", "count")
 SCHEDULES = {"constant": Constant, "multi-step": MultiStep, "harmonic": Harmonic, "inverse-sqrt": InverseSqrt}
-DEFAULT_EPOCHS = 20
+DEFAULT_EPOCHS = 15
 
 
 def _option(default: Any, help: str) -> Any:
@@ -47,7 +47,7 @@ class Config:
     engine: str = _option("threads", f"What runs it: {_names(ENGINES)}.")
     optimizer: str = _option("sgd", f"Optimizer: {_names(OPTIMIZERS)}.")
     lr: float = _option(0.05, "Step size gamma at the start.")
-    momentum: float | None = _option(None, "Momentum (sgd, 0).")
+    momentum: float | None = _option(None, "Momentum (sgd, 0.9).")
     nesterov: bool | None = _option(None, "Nesterov's form of momentum (sgd, off).")
     beta1: float | None = _option(None, "Decay of the first moment (adam, 0.9).")
     beta2: float | None = _option(None, "Decay of the second moment (adam, 0.999).")

@@ -8,7 +8,7 @@ The gradient is the one at the weights of iteration t-d_k in every module, also 
 passed through, because each goes back with the weights that its own forward pass of that batch used.
 """
 
-from ddg_ref.arrays import one_blas_thread
+from ddg_ref.arrays import one_blas_thread, unwatched_overflow
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Task
 
@@ -18,7 +18,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> None:
 
     Raises DivergenceError, and whatever a layer raises.
     """
-    with one_blas_thread():
+    with one_blas_thread(), unwatched_overflow():
         for t in range(start, stop):
             iterate(pipeline, task, t)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_blas_thread
+from ddg_ref.arrays import Array, Params, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import DATASETS, Batches, Dataset
 from ddg_ref.engines import ENGINES
@@ -51,7 +51,7 @@ class Record(NamedTuple):
 def evaluate(network: Sequential, params: Params, stats: Params, x: Array, y: Array, loss: Loss) -> tuple[float, float]:
     """Mean loss and exact accuracy over all samples of x (N, ...), y (N,)."""
     total, correct = 0.0, 0
-    with one_blas_thread():
+    with one_blas_thread(), unwatched_overflow():
         for i in range(0, len(x), EVALUATION_BATCH):
             labels = y[i : i + EVALUATION_BATCH]
             output = network.infer(params, stats, x[i : i + EVALUATION_BATCH])

@@ -2,7 +2,7 @@
 
 from threading import Thread
 
-from ddg_ref.arrays import Array, one_blas_thread
+from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
 from ddg_ref.errors import DivergenceError, WorkerError
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.task import Task
@@ -38,7 +38,8 @@ class Worker(Thread):
 
     def run(self) -> None:
         try:
-            work(*self._arguments, self.activity.begin)
+            with unwatched_overflow():
+                work(*self._arguments, self.activity.begin)
             self.activity.end()
         except StoppedError:
             pass

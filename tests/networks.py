@@ -1,0 +1,98 @@
+"""Small training problems for the engines: a network, batches, and everything an engine is given."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ddg_ref.engines import ENGINES
+from ddg_ref.layers import Sequential
+from ddg_ref.losses import softmax_cross_entropy
+from ddg_ref.methods import METHODS
+from ddg_ref.models import MODELS
+from ddg_ref.modules import Pipeline
+from ddg_ref.optimizers import SGD, Adam
+from ddg_ref.schedules import Harmonic
+from ddg_ref.task import Task
+
+SHAPES = {"mlp": (6,), "cnn": (4, 4, 2), "resnet": (6, 6, 2)}
+OPTIMIZERS = {
+    "sgd": SGD(momentum=0),
+    "nesterov": SGD(nesterov=True, weight_decay=1e-3),
+    "momentum": SGD(),
+    "adam": Adam(weight_decay=1e-3),
+}
+SAMPLES, CLASSES = 6, 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One training run, described by names and a seed so that it can be drawn, shrunk and repeated."""
+
+    model: str = "mlp"
+    optimizer: str = "momentum"
+    dtype: str = "float64"
+    cuts: tuple[int, ...] = ()
+    iterations: int = 5
+    seed: int = 0
+
+    @property
+    def modules(self) -> int:
+        return len(self.cuts) + 1
+
+    def network(self) -> Sequential:
+        size = {"depth": 4, "width": 5} if self.model == "mlp" else {"width": 2}
+        return Sequential(MODELS[self.model](SHAPES[self.model], CLASSES, **size))
+
+    def pipeline(self, method: str) -> Pipeline:
+        network = self.network()
+        params = network.init(np.random.default_rng(self.seed), self.dtype)
+        stats = network.init_stats(self.dtype)
+        return Pipeline.cut(network, self.cuts, METHODS[method], OPTIMIZERS[self.optimizer], params, stats)
+
+    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((self.seed, t))
+        x = rng.standard_normal((SAMPLES, *SHAPES[self.model])).astype(self.dtype)
+        return x, rng.integers(CLASSES, size=SAMPLES)
+
+    def task(self) -> Task:
+        return Task(self.batch, softmax_cross_entropy, Harmonic(0.1, period=10), self.iterations)
+
+    def run(self, engine: str, method: str, *, drain: bool = True) -> Pipeline:
+        pipeline = self.pipeline(method)
+        ENGINES[engine](pipeline, self.task(), 0, self.iterations + (pipeline.delay if drain else 0))
+        return pipeline
+
+
+@st.composite
+def problems(draw: st.DrawFn, max_modules: int = 7, max_iterations: int = 9) -> Problem:
+    model = draw(st.sampled_from(sorted(SHAPES)))
+    n = len(Problem(model).network().layers)
+    K = draw(st.integers(1, min(n, max_modules)))
+    cuts = draw(st.sets(st.integers(1, n - 1), min_size=K - 1, max_size=K - 1))
+    return Problem(
+        model,
+        draw(st.sampled_from(sorted(OPTIMIZERS))),
+        draw(st.sampled_from(["float32", "float64"])),
+        tuple(sorted(cuts)),
+        draw(st.integers(0, max_iterations)),
+        draw(st.integers(0, 2**16)),
+    )
+
+
+def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype
+        assert a[name].tobytes() == b[name].tobytes(), f"{name} differs by {abs(a[name] - b[name]).max()}"
+
+
+def state(pipeline: Pipeline) -> dict[str, np.ndarray]:
+    """Everything that training has changed, by name."""
+    slots = {
+        f"{slot}.{name}": array
+        for module in pipeline.modules
+        for slot, arrays in module.optimizer_state.slots.items()
+        for name, array in arrays.items()
+    }
+    return pipeline.params | pipeline.stats | slots

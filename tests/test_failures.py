@@ -1,0 +1,120 @@
+"""A failure anywhere reaches the caller at once, named and chained, and leaves no thread behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import Problem
+
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import DivergenceError, WorkerError
+from ddg_ref.workers import threads
+
+CUTS = (2, 4, 6)
+ITERATIONS = 6
+SECONDS = 5
+
+
+class PlantedError(Exception):
+    pass
+
+
+def plant(module, phase, iteration):
+    """Make `module` raise in its call of `phase` that belongs to `iteration`."""
+    original, calls = getattr(module, phase), []
+    first = 0 if phase == "forward" else module.delay
+
+    def broken(*args):
+        calls.append(None)
+        if first + len(calls) - 1 == iteration:
+            raise PlantedError(f"{phase} {iteration}")
+        return original(*args)
+
+    setattr(module, phase, broken)
+
+
+@pytest.mark.parametrize("method", ["bp", "ddg"])
+@pytest.mark.parametrize("phase", ["forward", "backward", "update"])
+def test_failure_in_any_module_and_iteration_reaches_the_caller(method, phase):
+    before = threading.active_count()
+    for k in range(1, len(CUTS) + 2):
+        problem = Problem(cuts=CUTS, iterations=ITERATIONS)
+        delay = problem.pipeline(method).modules[k - 1].delay
+        first, last = (0, ITERATIONS) if phase == "forward" else (delay, ITERATIONS + delay)
+        for iteration in range(first, last):
+            pipeline = problem.pipeline(method)
+            plant(pipeline.modules[k - 1], phase, iteration)
+            started = time.monotonic()
+            with pytest.raises(WorkerError, match=f"module {k} failed in {phase} of iteration {iteration}: ") as caught:
+                threads.run(pipeline, problem.task(), 0, ITERATIONS + pipeline.delay)
+            assert time.monotonic() - started < SECONDS
+            assert isinstance(caught.value.__cause__, PlantedError)
+            assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_divergence_names_the_iteration(engine, bad):
+    before = threading.active_count()
+    problem = Problem(cuts=CUTS, iterations=ITERATIONS)
+    pipeline, task = problem.pipeline("ddg"), problem.task()
+    loss, calls = task.loss, []
+
+    def diverging(y, labels):
+        calls.append(None)
+        value, dy = loss(y, labels)
+        return (bad if len(calls) == 4 else value), dy
+
+    task.loss = diverging
+    with pytest.raises(DivergenceError, match=rf"the loss became {bad} at iteration 3: "):
+        ENGINES[engine](pipeline, task, 0, ITERATIONS)
+    assert threading.active_count() == before
+
+
+def test_a_mispaired_gradient_is_an_error():
+    problem = Problem(cuts=CUTS, iterations=ITERATIONS)
+    for engine, error in (("reference", AssertionError), ("threads", WorkerError)):
+        pipeline = problem.pipeline("ddg")
+        ENGINES[engine](pipeline, problem.task(), 0, 4)
+        waiting = pipeline.errors[0]
+        waiting[0] = (waiting[0][0] + 1, waiting[0][1])
+        with pytest.raises(error):
+            ENGINES[engine](pipeline, problem.task(), 4, 6)
+
+
+ENDLESS = """
+import sys, threading
+from ddg_ref.training import Training
+from ddg_ref.config import Config
+training = Training(Config(model="mlp", modules=3, split="count", engine=sys.argv[1], epochs=100000))
+training.task.on_batch = lambda t: t == 20 and print("going", flush=True)
+try:
+    for _ in training.epochs():
+        pass
+except KeyboardInterrupt:
+    print("threads", threading.active_count(), flush=True)
+    raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_ctrl_c_stops_every_worker(engine):
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, engine],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    assert process.stdout.readline() == "going\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == "threads 1\n"
+    assert process.returncode == 7
