@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint types check clean
 
 demo: $(VENV)/reader
-	$(BIN)/python -m ddg_ref demo
+	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
 
 test: lint types check
 

@@ -61,24 +61,40 @@ def learning_curves(histories: Mapping[str, Sequence["Record"]]) -> Figure:
 
 def timeline(spans: Sequence[Span], *, title: str = "") -> Figure:
     """One row per module, module 1 at the bottom: what it computed when, with the number of the batch."""
+    return timelines({title: spans})
+
+
+def timelines(runs: Mapping[str, Sequence[Span]]) -> Figure:
+    """A `timeline` of each named run, below each other on one scale."""
+    rows = [len({span.k for span in spans}) for spans in runs.values()]
+    figure = Picture(10, 0.5 + sum(0.7 + 0.5 * count for count in rows))
+    panels = figure.subplots(len(rows), sharex=True, squeeze=False, height_ratios=[1.4 + count for count in rows])[:, 0]
+    total = max(map(_length, runs.values()))
+    for axes, (title, spans) in zip(panels, runs.items(), strict=True):
+        _draw_spans(axes, spans, shortest_label=0.018 * total)
+        axes.set_title(title, loc="left", fontsize="medium")
+    keys = [Patch(color=colour, label=phase) for phase, colour in [*PHASES.items(), ("waiting", IDLE)]]
+    panels[0].legend(handles=keys, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
+    panels[-1].set_xlabel("milliseconds")
+    return figure
+
+
+def _length(spans: Sequence[Span]) -> float:
+    return max(span.stop for span in spans) - min(span.start for span in spans)
+
+
+def _draw_spans(axes: Axes, spans: Sequence[Span], *, shortest_label: float) -> None:
     modules = sorted({span.k for span in spans})
     origin = min(span.start for span in spans)
-    figure = Picture(10, 1.3 + 0.5 * len(modules))
-    axes = figure.subplots()
-    total = max(span.stop for span in spans) - origin
     for span in spans:
         start, length = 1000 * (span.start - origin), 1000 * (span.stop - span.start)
         colour = IDLE if span.phase in WAITING else PHASES[span.phase]
         axes.barh(span.k, length, left=start, height=0.8, color=colour, linewidth=0)
-        if span.phase in ("forward", "backward") and (span.stop - span.start) > 0.018 * total:
+        if span.phase in ("forward", "backward") and span.stop - span.start > shortest_label:
             axes.text(start + length / 2, span.k, str(span.batch), ha="center", va="center", fontsize=8)
-    _tidy(axes, xlabel="milliseconds", yticks=modules, yticklabels=[f"module {k}" for k in modules])
-    axes.set_title(title, loc="left", fontsize="medium")
+    _tidy(axes, yticks=modules, yticklabels=[f"module {k}" for k in modules])
     axes.grid(False)
     axes.margins(x=0.005)
-    keys = [Patch(color=colour, label=phase) for phase, colour in [*PHASES.items(), ("waiting", IDLE)]]
-    axes.legend(handles=keys, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
-    return figure
 
 
 def comparison(runs: Sequence["Run"]) -> Figure:

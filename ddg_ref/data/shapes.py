@@ -8,7 +8,7 @@ from ddg_ref.arrays import Array
 from ddg_ref.data.dataset import Dataset
 
 SIZE = 32
-NOISE = 0.18
+NOISE = 0.06
 
 
 def _polygon(corners: int) -> Callable[[Array, Array], Array]:
@@ -39,16 +39,16 @@ SHAPES: dict[str, Callable[[Array, Array], Array]] = {
 def draw(labels: Array, rng: np.random.Generator) -> Array:
     """One image per label: (N, 32, 32, 3) float32, centred on 0."""
     n = len(labels)
-    radius = rng.uniform(5, 11, n)  # pixels
-    centre = SIZE / 2 + rng.uniform(-1, 1, (2, n)) * (SIZE / 2 - radius)
-    angle = rng.uniform(0, 2 * np.pi, n)
-    rows, columns = np.mgrid[:SIZE, :SIZE]  # (32, 32) each
+    radius = rng.uniform(9, 14, n).astype(np.float32)  # pixels
+    centre = SIZE / 2 + rng.uniform(-1, 1, (2, n)).astype(np.float32) * (SIZE / 2 - radius)
+    angle = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)  # (32, 32) each
     dy = (rows[None] - centre[0][:, None, None]) / radius[:, None, None]  # (N, 32, 32)
     dx = (columns[None] - centre[1][:, None, None]) / radius[:, None, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
 
-    inside = np.empty((n, SIZE, SIZE))
+    inside = np.empty((n, SIZE, SIZE), dtype=np.float32)
     for label, shape in enumerate(SHAPES.values()):
         chosen = labels == label
         inside[chosen] = shape(u[chosen], v[chosen])
@@ -57,10 +57,10 @@ def draw(labels: Array, rng: np.random.Generator) -> Array:
     background = rng.uniform(0, 1, (n, 1, 1, 3))
     towards = rng.standard_normal((n, 1, 1, 3))
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
-    foreground = background + rng.uniform(0.4, 0.8, (n, 1, 1, 1)) * towards
-    slope = rng.uniform(-0.4, 0.4, (2, n, 1, 1, 3))
+    foreground = background + rng.uniform(0.5, 0.9, (n, 1, 1, 1)) * towards
+    slope = rng.uniform(-0.2, 0.2, (2, n, 1, 1, 3))
     shading = (slope[0] * rows[None, :, :, None] + slope[1] * columns[None, :, :, None]) / SIZE
-    noise = NOISE * rng.standard_normal((n, SIZE, SIZE, 3))
+    noise = NOISE * rng.standard_normal((n, SIZE, SIZE, 3), dtype=np.float32)
     images: Array = background * (1 - cover) + foreground * cover + shading + noise
     return np.asarray(images - 0.5, dtype=np.float32)
 

@@ -1,0 +1,1 @@
+"""Pictures of the README, drawn by the project itself."""

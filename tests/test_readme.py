@@ -1,0 +1,42 @@
+"""What the README tells a reader to type works."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    python -m ddg_ref (.*)$", README, flags=re.MULTILINE)
+SHORTENED = {"train": ["--epochs", "0"], "compare": ["--epochs", "0"], "timeline": ["--count", "1"]}
+
+
+def test_quick_start_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "DDG_REF_CACHE": str(tmp_path / "cache"), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[0]) > 0.9
+    assert (tmp_path / "timeline.png").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_accepted(command, tmp_path):
+    arguments = shlex.split(command)
+    arguments[arguments.index("--out") + 1] = str(tmp_path)
+    arguments += SHORTENED[arguments[0]]
+    done = subprocess.run([sys.executable, "-m", "ddg_ref", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
