@@ -278,8 +278,14 @@ def reversed_axes(x):
     return x[back].copy()[back]
 
 
+def odd_unit_strides(x):
+    """Contiguous, although axes of length 1 have stride 0, as `x[..., None]` has."""
+    strides = [0 if size == 1 else step for size, step in zip(x.shape, x.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(x, strides=strides)
+
+
 @every_case
-@pytest.mark.parametrize("layout", [np.asfortranarray, every_other, reversed_axes])
+@pytest.mark.parametrize("layout", [np.asfortranarray, every_other, reversed_axes, odd_unit_strides])
 def test_the_layout_in_memory_does_not_matter(case, layout):
     params, x, dy = case.draw(np.float64)
     y, cache = case.layer.forward(params, x)
