@@ -109,6 +109,10 @@ class Subsample(Layer):
         self.c_in, self.c_out, self.stride = c_in, c_out, stride
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 3 or input_shape[2] != self.c_in:
+            raise InputError(
+                f"{self}: expected images (height, width, {self.c_in}), got {input_shape}; reshape the data"
+            )
         h, w, _ = input_shape
         return (-(-h // self.stride), -(-w // self.stride), self.c_out)
 

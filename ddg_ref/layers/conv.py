@@ -112,6 +112,7 @@ class Conv2d(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ConvCache]:
         self.expect(x, (None, None, self.c_in))
+        self.output_shape(x.shape[1:])
         y = correlate(self._pad(x), params["weight"], self.stride)
         if self.bias:
             y += params["bias"]
