@@ -61,15 +61,13 @@ def networks(draw: st.DrawFn) -> Network:
     for kind in draw(
         st.lists(st.sampled_from(["conv", "norm", "relu", "tanh", "max", "mean", "residual"]), max_size=4)
     ):
-        wider = c + draw(st.integers(0, 2))
+        before, wider = (h, w, c), c + draw(st.integers(0, 2))
         if kind == "conv":
             layers.append(Conv2d(c, wider, 3, stride=draw(st.integers(1, 2)), padding=1))
-            c = wider
         elif kind == "residual":
             stride = draw(st.integers(1, 2))
             body = [Conv2d(c, wider, 3, stride=stride, padding=1, bias=False), BatchNorm(wider), ReLU()]
             layers.append(Residual(body, Subsample(c, wider, stride)))
-            c = wider
         elif kind == "max" and min(h, w) >= 2:
             layers.append(MaxPool(2, stride=1))
         elif kind == "mean" and min(h, w) >= 2:
@@ -78,7 +76,7 @@ def networks(draw: st.DrawFn) -> Network:
             layers.append(BatchNorm(c))
         else:
             layers.append(ReLU() if kind == "relu" else Tanh())
-        h, w, c = layers[-1].output_shape((h, w, c))
+        h, w, c = layers[-1].output_shape(before)
     if draw(st.booleans()):
         layers.append(GlobalAvgPool())
         size = c
