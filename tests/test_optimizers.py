@@ -1,6 +1,7 @@
 """Against formulas written in another way: moments as explicit sums, Nesterov's method as he states it."""
 
 from dataclasses import FrozenInstanceError
+from inspect import signature
 from math import inf, nan
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_weight_decay_alone_shrinks_the_weights(rule):
 def test_a_state_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         SGD().init({}).step = 3
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_numbers_from_numpy_do_not_widen_the_weights(kind):
+    options = {
+        name: np.float64(0.5) for name in ("momentum", "beta1", "beta2", "eps") if name in signature(kind).parameters
+    }
+    rule, params = kind(**options, weight_decay=np.float64(0.1)), {"w": np.ones(3, np.float32)}
+    new, state = rule.update(params, params, rule.init(params), np.float64(0.1))
+    assert {array.dtype for arrays in (new, *state.slots.values()) for array in arrays.values()} == {
+        np.dtype(np.float32)
+    }
 
 
 @pytest.mark.parametrize(
