@@ -136,6 +136,17 @@ def test_epochs_and_seeds_differ():
     assert len(orders) == 6
 
 
+def test_what_a_caller_does_to_a_batch_changes_no_other():
+    x, y = np.arange(12, dtype=np.float32)[:, None], np.arange(12)
+    batches = Batches(x, y, 5, 0)
+    samples, labels = batches(0)
+    expected = labels.copy()
+    samples[:], labels[:] = -1, -1
+    with pytest.raises(ValueError, match="read-only"):
+        batches.indices(0)[:] = 0
+    np.testing.assert_array_equal(batches(0)[1], expected)
+
+
 @pytest.mark.parametrize("size", [-1, 0, 13])
 def test_a_batch_is_not_empty_and_not_larger_than_the_data(size):
     with input_error(expected="batch size: expected 1 to 12", got=f"got {size}", advice="change it"):
