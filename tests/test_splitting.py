@@ -41,6 +41,13 @@ def test_balance_is_as_good_as_any_cuts(costs, data):
     assert quality(costs, cuts) == min(quality(costs, other) for other in combinations(range(1, len(costs)), K - 1))
 
 
+def test_among_equally_balanced_cuts_the_most_even_ones_are_taken():
+    assert balance([1.0] * 8, 4) == [2, 4, 6]
+    assert balance([9, 1, 1, 1, 1], 3) == [1, 3]
+    costs = [3, 3, 6, 1, 7, 7, 0]  # the best beginning is not the beginning of the best
+    assert quality(costs, balance(costs, 5)) == (7, 165)
+
+
 def test_one_layer_each():
     assert balance([5, 1, 1], 3) == [1, 2]
 
