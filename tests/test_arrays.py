@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import dtypes, seeds
 from threadpoolctl import threadpool_info
 
 from ddg_ref.arrays import column_sums, one_blas_thread, xp_of
-from tests.strategies import dtypes, seeds
 
 
 def test_the_library_is_decided_from_the_array(monkeypatch):

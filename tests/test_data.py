@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import input_error
+from strategies import seeds
 
 from ddg_ref.data import DATASETS, Batches, Dataset, digits, shapes
 from ddg_ref.data.dataset import check_samples
 from ddg_ref.data.shapes import SHAPES
-from tests.messages import input_error
-from tests.strategies import seeds
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 

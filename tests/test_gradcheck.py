@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from gradcheck import TOLERANCE, check_layer, derivative
 
 from ddg_ref.layers import BatchNorm, Conv2d, Linear, MaxPool, ReLU, Tanh
-from tests.gradcheck import TOLERANCE, check_layer, derivative
 
 
 class ForgotBatchStatistics(BatchNorm):

@@ -6,8 +6,11 @@ from inspect import isabstract
 
 import numpy as np
 import pytest
+from gradcheck import check_layer
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import input_error
+from strategies import seeds, window_shapes
 
 from ddg_ref import layers
 from ddg_ref.layers import (
@@ -27,9 +30,6 @@ from ddg_ref.layers import (
     glorot_uniform,
     he_normal,
 )
-from tests.gradcheck import check_layer
-from tests.messages import input_error
-from tests.strategies import seeds, window_shapes
 
 
 def normal(rng, shape):

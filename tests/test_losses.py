@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from gradcheck import check_gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
+from strategies import dtypes, seeds
 
 from ddg_ref.losses import LOSSES, mean_squared_error, one_hot, softmax_cross_entropy, squared_error
-from tests.gradcheck import check_gradient
-from tests.strategies import dtypes, seeds
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from messages import input_error
+from strategies import networks, seeds
 
 from ddg_ref.layers import Linear, Residual, Sequential
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.models import MODELS, check_network, cnn, mlp, resnet
-from tests.messages import input_error
-from tests.strategies import networks, seeds
 
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 

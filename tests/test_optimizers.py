@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import input_error
+from strategies import seeds
 
 from ddg_ref.optimizers import OPTIMIZERS, SGD, Adam
-from tests.messages import input_error
-from tests.strategies import seeds
 
 RULES = {
     "plain": SGD(momentum=0),

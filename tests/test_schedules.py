@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import input_error
 
 from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, WarmUp
-from tests.messages import input_error
 
 iterations = st.integers(0, 10**6)
 

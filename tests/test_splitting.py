@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import input_error
+from strategies import cut_points, networks, seeds
 
 from ddg_ref import splitting
 from ddg_ref.layers import Linear, ReLU, Sequential
@@ -16,8 +18,6 @@ from ddg_ref.models import mlp
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import SGD
 from ddg_ref.splitting import balance, check_cuts, measure_costs, remembered_costs
-from tests.messages import input_error
-from tests.strategies import cut_points, networks, seeds
 
 NETWORK = Sequential(mlp((6,), 3, width=8, depth=3))
 X = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
