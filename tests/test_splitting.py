@@ -12,7 +12,7 @@ from messages import input_error
 from strategies import cut_points, networks, seeds
 
 from ddg_ref import splitting
-from ddg_ref.layers import Linear, ReLU, Sequential
+from ddg_ref.layers import Conv2d, Flatten, Linear, ReLU, Residual, Sequential, Subsample
 from ddg_ref.methods import METHODS
 from ddg_ref.models import mlp
 from ddg_ref.modules import Pipeline
@@ -151,6 +151,14 @@ print(splitting.remembered_costs(Sequential(mlp((6,), 3, width=8, depth=3)), np.
 def test_other_networks_and_batches_have_costs_of_their_own(cache, network, x):
     remembered_costs(NETWORK, X)
     remembered_costs(network, x)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_networks_that_differ_inside_a_block_have_costs_of_their_own(cache):
+    x = np.ones((2, 4, 4, 1), np.float32)
+    for kernel in (1, 3):
+        block = Residual([Conv2d(1, 1, kernel, padding=kernel // 2)], Subsample(1, 1))
+        remembered_costs(Sequential([block, Flatten(), Linear(16, 2)]), x)
     assert len(list(cache.iterdir())) == 2
 
 
