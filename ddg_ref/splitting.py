@@ -5,6 +5,7 @@ the cost of a network's layers is measured once per machine and remembered (see 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from json import dumps, loads
@@ -110,19 +111,21 @@ def remembered_costs(network: Sequential, x: Array) -> list[float]:
     costs = measure_costs(network, x)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # only what could not be read
         with NamedTemporaryFile("w", dir=folder, suffix=".tmp") as file:
             file.write(dumps({"layers": [repr(layer) for layer in network.layers], "seconds": costs}))
             file.flush()
-            path.hardlink_to(file.name)  # fails if another process was first
-    except FileExistsError:
+            with suppress(FileExistsError):  # another process was first
+                path.hardlink_to(file.name)
+            if _read_costs(path, len(network.layers)) is None:  # damaged
+                path.unlink(missing_ok=True)
+                with suppress(FileExistsError):
+                    path.hardlink_to(file.name)
         return _read_costs(path, len(network.layers)) or costs
     except OSError as error:
         raise InputError(
             f"cannot remember measured layer costs in {folder} ({error.strerror}): set DDG_REF_CACHE to a folder that "
             "can be written, or choose split 'count' or explicit cuts"
         ) from error
-    return costs
 
 
 def _read_costs(path: Path, layers: int) -> list[float] | None:

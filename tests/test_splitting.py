@@ -184,3 +184,23 @@ def test_a_damaged_file_is_replaced(cache, text):
     assert len(second) == len(first) == 5
     assert json.loads(only_file(cache).read_text())["seconds"] == second
     assert remembered_costs(NETWORK, X) == second
+
+
+def test_of_processes_that_start_together_the_first_to_write_wins(cache, monkeypatch):
+    def while_another_process_is_quicker(network, x):
+        monkeypatch.setattr(splitting, "measure_costs", lambda network, x: [1.0] * 5)
+        assert remembered_costs(network, x) == [1.0] * 5
+        return [2.0] * 5
+
+    monkeypatch.setattr(splitting, "measure_costs", while_another_process_is_quicker)
+    assert remembered_costs(NETWORK, X) == [1.0] * 5
+    assert json.loads(only_file(cache).read_text())["seconds"] == [1.0] * 5
+
+
+@pytest.mark.parametrize("below", [".", "folder", "folder/deeper"])
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, below):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / below
+    monkeypatch.setenv("DDG_REF_CACHE", str(folder))
+    with input_error(expected="cannot remember measured layer costs", got=folder, advice="set DDG_REF_CACHE"):
+        remembered_costs(NETWORK, X)
