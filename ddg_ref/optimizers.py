@@ -39,6 +39,7 @@ class Optimizer(ABC):
         self, params: Params, grads: Params, state: OptimizerState, gamma: float
     ) -> tuple[Params, OptimizerState]:
         """w - gamma * direction for every array; `params`, `grads` and `state` are left as they were."""
+        gamma = float(gamma)  # a NumPy scalar would widen float32 weights
         new_params: Params = {}
         new_slots: dict[str, Params] = {slot: {} for slot in self.slots}
         for name, w in params.items():
@@ -62,7 +63,7 @@ class SGD(Optimizer):
             raise InputError(f"momentum: expected a number in [0, 1), got {momentum}; 0.9 is usual")
         if nesterov and not momentum:
             raise InputError("nesterov: expected momentum > 0, got 0; give a momentum, 0.9 is usual")
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, _decay(weight_decay)
+        self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, _decay(weight_decay)
         self.slots = ("velocity",) if momentum else ()
 
     def direction(self, g: Array, moments: list[Array], step: int) -> tuple[Array, list[Array]]:
@@ -88,7 +89,8 @@ class Adam(Optimizer):
                 raise InputError(f"{name}: expected a number in [0, 1), got {beta}; 0.9 and 0.999 are usual")
         if not eps > 0:
             raise InputError(f"eps: expected a number > 0, got {eps}; 1e-8 is usual")
-        self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, _decay(weight_decay)
+        self.beta1, self.beta2, self.eps = float(beta1), float(beta2), float(eps)
+        self.weight_decay = _decay(weight_decay)
 
     def direction(self, g: Array, moments: list[Array], step: int) -> tuple[Array, list[Array]]:
         m = self.beta1 * moments[0] + (1 - self.beta1) * g
@@ -100,7 +102,7 @@ class Adam(Optimizer):
 def _decay(weight_decay: float) -> float:
     if not 0 <= weight_decay < float("inf"):
         raise InputError(f"weight_decay: expected a finite number >= 0, got {weight_decay}; 5e-4 is usual")
-    return weight_decay
+    return float(weight_decay)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -4,10 +4,13 @@ Cuts decide delays and delays decide the weights that DDG reaches, so cuts must 
 the cost of a network's layers is measured once per machine and remembered (see `remembered_costs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from json import dumps, loads
+from math import inf
+from operator import add
 from os import environ
 from pathlib import Path
 from platform import machine, processor
@@ -34,18 +37,26 @@ def balance(costs: Sequence[float], K: int) -> list[int]:
     n = len(costs)
     check_module_count(K, n)
     total = [0.0, *accumulate(costs)]
-    # best[i]: (largest part, sum of squares, cuts) over all ways of cutting layers 0..i-1 into the parts so far
-    best = {i: (total[i], total[i] ** 2, [0]) for i in range(1, n + 1)}
+    largest = _best_parts(total, K, lambda part: part, max)[0]
+    return _best_parts(total, K, lambda part: part**2 if part <= largest else inf, add)[1]
+
+
+def _best_parts(
+    total: Sequence[float], K: int, price: Callable[[float], float], join: Callable[[float, float], float]
+) -> tuple[float, list[int]]:
+    """The least price of K parts, prices of parts combined by `join`, and the cuts that have it."""
+    n = len(total) - 1
+    best = {i: (price(total[i]), [0]) for i in range(1, n + 1)}  # best[i]: layers 0..i-1 in the parts so far
     for parts in range(2, K + 1):
         best = {
             stop: min(
-                (max(largest, part := total[stop] - total[start]), squares + part**2, [*cuts, start])
-                for start, (largest, squares, cuts) in best.items()
+                (join(so_far, price(total[stop] - total[start])), [*cuts, start])
+                for start, (so_far, cuts) in best.items()
                 if start < stop
             )
             for stop in range(parts, n + 1)
         }
-    return best[n][2][1:]
+    return best[n][0], best[n][1][1:]
 
 
 def check_module_count(K: int, layers: int) -> None:
@@ -100,19 +111,21 @@ def remembered_costs(network: Sequential, x: Array) -> list[float]:
     costs = measure_costs(network, x)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # only what could not be read
         with NamedTemporaryFile("w", dir=folder, suffix=".tmp") as file:
             file.write(dumps({"layers": [repr(layer) for layer in network.layers], "seconds": costs}))
             file.flush()
-            path.hardlink_to(file.name)  # fails if another process was first
-    except FileExistsError:
+            with suppress(FileExistsError):  # another process was first
+                path.hardlink_to(file.name)
+            if _read_costs(path, len(network.layers)) is None:  # damaged
+                path.unlink(missing_ok=True)
+                with suppress(FileExistsError):
+                    path.hardlink_to(file.name)
         return _read_costs(path, len(network.layers)) or costs
     except OSError as error:
         raise InputError(
             f"cannot remember measured layer costs in {folder} ({error.strerror}): set DDG_REF_CACHE to a folder that "
             "can be written, or choose split 'count' or explicit cuts"
         ) from error
-    return costs
 
 
 def _read_costs(path: Path, layers: int) -> list[float] | None:

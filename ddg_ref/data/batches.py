@@ -24,7 +24,9 @@ class Batches:
         self._order = lru_cache(maxsize=2)(self._permutation)  # workers may stand on either side of an epoch's end
 
     def _permutation(self, epoch: int) -> Array:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.x))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.x))
+        order.flags.writeable = False  # callers get views of it
+        return order
 
     def indices(self, t: int) -> Array:
         """The samples of batch t: (n,) with n <= size."""

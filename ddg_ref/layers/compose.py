@@ -109,6 +109,10 @@ class Subsample(Layer):
         self.c_in, self.c_out, self.stride = c_in, c_out, stride
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 3 or input_shape[2] != self.c_in:
+            raise InputError(
+                f"{self}: expected images (height, width, {self.c_in}), got {input_shape}; reshape the data"
+            )
         h, w, _ = input_shape
         return (-(-h // self.stride), -(-w // self.stride), self.c_out)
 
@@ -138,39 +142,39 @@ class Residual(Layer):
     """y = body(x) + shortcut(x)."""
 
     def __init__(self, body: Sequence[Layer], shortcut: Subsample) -> None:
-        self._body, self.shortcut = Sequential(body), shortcut
+        self.body, self.shortcut = Sequential(body), shortcut
 
     def parameter_shapes(self) -> dict[str, Shape]:
-        return self._body.parameter_shapes()
+        return self.body.parameter_shapes()
 
     def stats_shapes(self) -> dict[str, Shape]:
-        return self._body.stats_shapes()
+        return self.body.stats_shapes()
 
     def init(self, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Params:
-        return self._body.init(rng, dtype)
+        return self.body.init(rng, dtype)
 
     def init_stats(self, dtype: npt.DTypeLike = np.float32) -> Params:
-        return self._body.init_stats(dtype)
+        return self.body.init_stats(dtype)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        body, shortcut = self._body.output_shape(input_shape), self.shortcut.output_shape(input_shape)
+        body, shortcut = self.body.output_shape(input_shape), self.shortcut.output_shape(input_shape)
         if body != shortcut:
             raise InputError(f"{self}: body gives {body}, shortcut {shortcut}; both must give the same shape")
         return body
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ResidualCache]:
-        y, body = self._body.forward(params, x)
+        y, body = self.body.forward(params, x)
         straight, shortcut = self.shortcut.forward({}, x)
         return y + straight, ResidualCache(body, shortcut)
 
     # x reaches y along two paths, so its gradient is the sum of both
     def backward(self, params: Params, cache: ResidualCache, dy: Array) -> tuple[Array, Params]:
-        dx, grads = self._body.backward(params, cache.body, dy)
+        dx, grads = self.body.backward(params, cache.body, dy)
         straight, _ = self.shortcut.backward({}, cache.shortcut, dy)
         return dx + straight, grads
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
-        return self._body.infer(params, stats, x) + self.shortcut.infer({}, {}, x)
+        return self.body.infer(params, stats, x) + self.shortcut.infer({}, {}, x)
 
     def advance(self, stats: Params, cache: ResidualCache) -> Params:
-        return self._body.advance(stats, cache.body)
+        return self.body.advance(stats, cache.body)

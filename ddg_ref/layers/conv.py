@@ -28,7 +28,8 @@ def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
     """
     (kh, kw), (sh, sw) = kernel, stride
     n, h, w, c = x.shape
-    step_n, step_h, step_w, step_c = x.strides
+    step_n, step_h, step_w, _ = x.strides
+    step_c = x.itemsize  # not the array's own: with one channel that may be anything, as 0 in x[..., None]
     shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw * c)
     strides = (step_n, step_h * sh, step_w * sw, step_h, step_c)
     view: Array = xp_of(x).lib.stride_tricks.as_strided(x, shape, strides)
@@ -111,6 +112,7 @@ class Conv2d(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ConvCache]:
         self.expect(x, (None, None, self.c_in))
+        self.output_shape(x.shape[1:])
         y = correlate(self._pad(x), params["weight"], self.stride)
         if self.bias:
             y += params["bias"]

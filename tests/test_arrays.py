@@ -1,0 +1,51 @@
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import dtypes, seeds
+from threadpoolctl import threadpool_info
+
+from ddg_ref.arrays import column_sums, one_blas_thread, xp_of
+
+
+def test_the_library_is_decided_from_the_array(monkeypatch):
+    cupy = ModuleType("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert xp_of(np.zeros(2)) is np
+    assert xp_of(object()) is cupy
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), dtypes, seeds)
+def test_column_sums(shape, dtype, seed):
+    x = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+    x.flags.writeable = False
+    sums = column_sums(x)
+    assert sums.dtype == dtype
+    np.testing.assert_allclose(sums, x.sum(axis=tuple(range(x.ndim - 1))), rtol=0, atol=100 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(column_sums(np.asfortranarray(x)), sums, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+def blas_threads():
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_blas_is_held_to_one_thread_and_let_go_also_after_an_error():
+    before = blas_threads()
+    assert before
+    with one_blas_thread():
+        assert set(blas_threads()) == {1}
+        with one_blas_thread():
+            pass
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+    def fail():
+        with one_blas_thread():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert blas_threads() == before

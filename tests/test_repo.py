@@ -1,0 +1,140 @@
+"""What the code may know of itself: who imports whom, and where the second array library is mentioned."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ddg_ref.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+LEVELS = [
+    ["arrays", "errors", "methods", "timeline"],
+    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.batches"],
+    ["layers.*", "data.*"],
+    ["layers.pool"],
+    ["layers", "data"],
+    ["models", "splitting", "modules", "task"],
+    ["reference", "workers.channel", "workers.worker", "workers"],
+    ["workers.threads"],
+    ["engines"],
+    ["config"],
+    ["training"],
+    ["plots"],
+    ["rundir"],
+    ["cli", ""],
+    ["__main__"],
+]
+"""Modules of ddg_ref from the bottom to the top; each may import from the levels below. A new module needs a place."""
+
+BOTTOM = {"layers", "losses", "optimizers", "schedules"}
+THEORY_MAY_IMPORT_DDG_REF = {"audit.py"}
+
+
+def imports(source: str, *, everywhere: bool = False) -> set[str]:
+    """The modules that a file imports when it is loaded, with `everywhere` also inside functions and for types only."""
+    found = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+        late = isinstance(node, ast.FunctionDef) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        )
+        if everywhere or not late:
+            for child in ast.iter_child_nodes(node):
+                visit(child)
+
+    visit(ast.parse(source))
+    return found
+
+
+def module_name(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+FILES = {module_name(path, ROOT / "ddg_ref"): path for path in sorted((ROOT / "ddg_ref").rglob("*.py"))}
+
+
+def own_imports(name: str, **options: bool) -> set[str]:
+    """The modules of ddg_ref that one of them imports, by their names inside it."""
+    names = {
+        found.removeprefix("ddg_ref").removeprefix(".")
+        for found in imports(FILES[name].read_text(), **options)
+        if found.partition(".")[0] == "ddg_ref"
+    }
+    return (names & FILES.keys()) - {""}
+
+
+def level(name: str) -> int:
+    exact = [place for place, names in enumerate(LEVELS) if name in names]
+    group = [place for place, names in enumerate(LEVELS) if f"{name.rpartition('.')[0]}.*" in names]
+    assert exact or group, f"module {name!r} has no place in LEVELS"
+    return (exact or group)[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_module_imports_upwards(name):
+    upwards = {
+        other
+        for other in own_imports(name)
+        if level(other) >= level(name) and not (name and other.startswith(f"{name}."))
+    }
+    assert not upwards
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.partition(".")[0] in BOTTOM])
+def test_layers_and_what_lies_beside_them_know_arrays_only(name):
+    known = {other.partition(".")[0] for other in own_imports(name, everywhere=True)}
+    assert known <= {"arrays", "errors", "layers"}
+    assert "layers" not in known or name.startswith("layers")
+
+
+def test_the_reference_owes_the_workers_nothing():
+    reached, new = set(), {"reference"}
+    while new:
+        reached |= new
+        new = {other for name in new for other in own_imports(name, everywhere=True)} - reached
+    assert "modules" in reached
+    assert not {name for name in reached if name.startswith("workers")}
+
+
+def test_cupy_is_known_in_one_place():
+    assert [name for name, path in FILES.items() if "cupy" in path.read_text().lower()] == ["arrays"]
+
+
+def knows_ddg_ref(source: str) -> bool:
+    return any(name.partition(".")[0] == "ddg_ref" for name in imports(source, everywhere=True))
+
+
+def test_the_theory_stands_alone():
+    files = [path for path in (ROOT / "theory").rglob("*.py") if path.name not in THEORY_MAY_IMPORT_DDG_REF]
+    assert not [path for path in files if knows_ddg_ref(path.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("source", "at_load", "in_all"),
+    [
+        ("import ddg_ref.modules", True, True),
+        ("from ddg_ref import layers", True, True),
+        ("try:\n    from ddg_ref.layers import ReLU\nexcept ImportError:\n    pass", True, True),
+        ("def f():\n    import ddg_ref", False, True),
+        ("if TYPE_CHECKING:\n    from ddg_ref import layers", False, True),
+        ("import ddg_reference\n'ddg_ref'", False, False),
+    ],
+)
+def test_imports_are_found(source, at_load, in_all):
+    assert any(name.partition(".")[0] == "ddg_ref" for name in imports(source)) is at_load
+    assert knows_ddg_ref(source) is in_all
+
+
+@pytest.mark.parametrize("option", fields(Config), ids=lambda option: option.name)
+def test_every_option_is_explained(option):
+    text = option.metadata["help"]
+    assert text[0].isupper()
+    assert text.endswith(".")
