@@ -1,5 +1,6 @@
 """The command line. Options of `train` are the fields of Config."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from json import dumps
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -14,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ddg_ref import plots, rundir
+from ddg_ref import checkpoints, plots, rundir
 from ddg_ref.config import Config, whole_numbers
-from ddg_ref.errors import DivergenceError, InputError, WorkerError
+from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
 from ddg_ref.training import Run, Training
 
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Directory to write into; it is made if it is not there.", show_default=False)]
+MaybeOut = Annotated[Path | None, typer.Option(help="Directory to write into; it is made if it is not there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that the directory holds already.")]
 
 
@@ -93,34 +96,85 @@ def milliseconds(run: Run) -> str:
 
 @app.command()
 @takes_config()
-def train(config: Config, out: Out, overwrite: Overwrite = False) -> None:
+def train(
+    config: Config,
+    context: typer.Context,
+    out: MaybeOut = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this directory from its last checkpoint.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Train one network and write a run directory: run.json, weights.safetensors, figures."""
-    rundir.claim(out, overwrite=overwrite)
-    training = Training(config)
-    with progress_of([training]):
-        for _ in training.epochs():
+    if (out is None) == (resume is None):
+        raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
+    if resume is None:
+        assert out is not None
+        directory = rundir.claim(out, overwrite=overwrite)
+        training = Training(config)
+    else:
+        directory = rundir.reopen(resume)
+        training = checkpoints.resume(directory, engine=config.engine if _was_given(context, "engine") else None)
+        _check_options(context, config, training.config)
+    with progress_of([training]), stop_between_iterations(training):
+        for _ in training.epochs(lambda: checkpoints.save(training, directory)):
             pass
+    if training.iteration < training.task.iterations:
+        checkpoints.save(training, directory)
+        raise Interrupted(
+            f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: "
+            f"python -m ddg_ref train --resume {directory}"
+        )
     run = training.result()
-    run.save(out)
+    run.save(directory)
     table = Table(box=None, pad_edge=False)
     for name in ("epoch", "iteration", "train loss", "train acc %", "test loss", "test acc %", "seconds"):
         table.add_column(name, justify="right")
     for r in run.history:
         accuracies = f"{100 * r.train_accuracy:.2f}", f"{100 * r.test_accuracy:.2f}"
-        row = (
-            r.epoch,
-            r.iteration,
-            f"{r.train_loss:.4f}",
-            accuracies[0],
-            f"{r.test_loss:.4f}",
-            accuracies[1],
-        )
+        row = (r.epoch, r.iteration, f"{r.train_loss:.4f}", accuracies[0], f"{r.test_loss:.4f}", accuracies[1])
         table.add_row(*map(str, row), f"{r.seconds:.1f}")
     Console().print(table)
     typer.echo(
         f"{run.label}: test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration; "
-        f"written to {out}"
+        f"written to {directory}"
     )
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The user asked to stop; nothing is lost."""
+
+
+@contextmanager
+def stop_between_iterations(training: Training) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends training after the iteration at hand, the second ends it at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if training.task.stop_requested:
+            raise KeyboardInterrupt
+        training.task.stop_requested = True
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _check_options(context: typer.Context, given: Config, stored: Config) -> None:
+    """A resumed run keeps its options: refuse those of the command line that differ."""
+    for name, value in asdict(stored).items():
+        if _was_given(context, name) and getattr(given, name) != value:
+            raise InputError(
+                f"{name}: the run was started with {value}, got {getattr(given, name)}; only --engine may change, "
+                "leave the others out"
+            )
 
 
 def parse_runs(text: str) -> list[tuple[str, int]]:
@@ -207,13 +261,15 @@ def timeline(
 
 
 def main() -> None:
-    """The command `ddg`. Bad input and failed runs end with one line and exit code 2 or 1, Ctrl-C with 130."""
+    """The command `ddg`. Ends with one line, and code 2 for bad input, 1 for a failed run, 130 for a stopped one."""
     try:
         app()
     except InputError as error:
         sys.exit(_complain(error, 2))
-    except (DivergenceError, WorkerError) as error:
+    except (DivergenceError, StallError, WorkerError) as error:
         sys.exit(_complain(error, 1))
+    except Interrupted as message:
+        sys.exit(_complain(message, 130))
 
 
 def _complain(error: Exception, code: int) -> int:

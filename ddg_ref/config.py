@@ -65,6 +65,8 @@ class Config:
     batch_size: int = _option(64, "Samples per iteration.")
     seed: int = _option(0, "Seed of the initial weights and of the order of the samples.")
     dtype: str = _option("float32", f"Floating-point type of everything: {_names(DTYPES)}.")
+    checkpoint_every: int | None = _option(None, "Write a checkpoint after every so many iterations (never).")
+    stall_timeout: float | None = _option(None, "Seconds without any progress after which a run is given up (never).")
     drain: bool = _option(True, "Apply the gradients still in flight after the last batch.")
 
     def __post_init__(self) -> None:
@@ -79,16 +81,15 @@ class Config:
             choose(name, getattr(self, name), valid)
         if not (isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr: expected a finite number > 0, got {self.lr}; 0.05 is a start")
-        for name in ("modules", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name}: expected a whole number >= 1, got {getattr(self, name)}; choose a larger one"
-                )
+        for name in ("modules", "batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected a whole number >= 1, got {value}; choose a larger one")
         for name in ("epochs", "iterations", "warmup", "seed"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InputError(f"{name}: expected a whole number >= 0, got {value}; choose a larger one")
-        for name in ("factor", "period"):
+        for name in ("factor", "period", "stall_timeout"):
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")

@@ -7,8 +7,16 @@ class InputError(ValueError):
     """Something given by the caller cannot be used."""
 
 
+class CheckpointError(InputError):
+    """A checkpoint is damaged, or does not belong to this run."""
+
+
 class DivergenceError(ArithmeticError):
     """The training loss became NaN or infinite."""
+
+
+class StallError(RuntimeError):
+    """The workers have stopped moving."""
 
 
 class WorkerError(RuntimeError):

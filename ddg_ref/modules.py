@@ -13,9 +13,10 @@ from ddg_ref.optimizers import Optimizer
 
 
 class InFlight(NamedTuple):
-    """A batch between its forward and its backward pass, with the weights its forward pass used."""
+    """A batch between its forward and its backward pass: its input and the weights its forward pass used."""
 
     batch: int
+    x: Array
     params: Params
     cache: Cache
 
@@ -35,8 +36,12 @@ class Module:
         """Output for `x`, with the present weights; what backward needs joins the queue."""
         y, cache = self.layers.forward(self.params, x)
         self.stats = self.layers.advance(self.stats, cache)
-        self.queue.append(InFlight(batch, self.params, cache))
+        self.queue.append(InFlight(batch, x, self.params, cache))
         return y
+
+    def replay(self, batch: int, x: Array, params: Params) -> None:
+        """Put a batch in flight as it was: `forward` with the weights of that time, counted by no statistic."""
+        self.queue.append(InFlight(batch, x, params, self.layers.forward(params, x)[1]))
 
     def backward(self, batch: int, dy: Array) -> tuple[Array, Params]:
         """Input and parameter gradients of the oldest batch in flight, at the weights its forward pass used."""

@@ -10,24 +10,29 @@ passed through, because each goes back with the weights that its own forward pas
 
 from ddg_ref.arrays import one_blas_thread, unwatched_overflow
 from ddg_ref.modules import Pipeline
-from ddg_ref.task import Task
+from ddg_ref.task import Progress, Task
 
 
-def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> None:
+def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """Iterations start, ..., stop-1. From `task.iterations` on no batch enters any more: the pipeline drains.
 
     Raises DivergenceError, and whatever a layer raises.
     """
     with one_blas_thread(), unwatched_overflow():
         for t in range(start, stop):
-            iterate(pipeline, task, t)
+            if not iterate(pipeline, task, t):
+                return Progress(t, [])
+    return Progress(stop, [])
 
 
-def iterate(pipeline: Pipeline, task: Task, t: int) -> None:
+def iterate(pipeline: Pipeline, task: Task, t: int) -> bool:
+    """Iteration t; False, and nothing is done, if the task was asked to stop before it."""
     modules, errors = pipeline.modules, pipeline.errors
 
     if t < task.iterations:  # forward, one module after the other
-        x, _ = task.batch(t)
+        x = task.enter(t)
+        if x is None:
+            return False
         for module in modules:
             x = module.forward(t, x)
         errors[-1].append((t, task.error_gradient(t, x)))
@@ -42,3 +47,4 @@ def iterate(pipeline: Pipeline, task: Task, t: int) -> None:
             if k > 0:
                 errors[k - 1].append((batch, dx))
             module.update(grads, task.gamma(t))
+    return True

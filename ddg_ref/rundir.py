@@ -5,6 +5,7 @@ from json import dumps
 from os import W_OK, access, cpu_count
 from pathlib import Path
 from platform import machine, platform, python_version
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RESULT = "run.json"
 WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoints"
 
 
 def claim(directory: Path, *, overwrite: bool = False) -> Path:
@@ -32,6 +34,19 @@ def claim(directory: Path, *, overwrite: bool = False) -> Path:
         raise InputError(f"out: {directory} cannot be written; choose another directory")
     if (directory / RESULT).exists() and not overwrite:
         raise InputError(f"out: {directory} holds a run already; choose another directory or say --overwrite")
+    if (directory / CHECKPOINTS).exists():
+        if not overwrite:
+            raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
+        rmtree(directory / CHECKPOINTS)
+    return directory
+
+
+def reopen(directory: Path) -> Path:
+    """The directory of a run to go on with. Raises InputError if the run is finished, or there is none."""
+    if not directory.is_dir():
+        raise InputError(f"resume: expected a run directory, got {directory}, which is none; check the path")
+    if (directory / RESULT).exists():
+        raise InputError(f"resume: the run in {directory} is finished; its results are in {directory / RESULT}")
     return directory
 
 

@@ -10,6 +10,7 @@ from ddg_ref.arrays import Array
 from ddg_ref.errors import DivergenceError
 from ddg_ref.losses import Loss
 from ddg_ref.schedules import Schedule
+from ddg_ref.timeline import Span
 
 
 class BatchResult(NamedTuple):
@@ -23,11 +24,21 @@ class BatchResult(NamedTuple):
     """perf_counter seconds."""
 
 
+class Progress(NamedTuple):
+    """How far an engine came: all modules have done the iterations before `iteration`; and who was busy when."""
+
+    iteration: int
+    spans: list[Span]
+
+
 @dataclass
 class Task:
     """Train on batches 0, ..., iterations-1.
 
     `batch(t)` gives (x, labels) and is a pure function of t: every worker may ask, none has to pass labels on.
+    `on_batch(t)` is told when batch t enters. Setting `stop_requested` makes every module end before the same
+    iteration. `stall_timeout` is for how many seconds all workers may be stuck at one point before that is an error.
+    `fault(k, phase, t)` is called as module k begins each phase: tests plant failures and delays there.
     """
 
     batch: Callable[[int], tuple[Array, Array]]
@@ -35,7 +46,17 @@ class Task:
     gamma: Schedule
     iterations: int
     on_batch: Callable[[int], None] = lambda t: None
+    stop_requested: bool = False
+    stall_timeout: float | None = None
+    fault: Callable[[int, str, int], None] | None = None
     results: list[BatchResult] = field(default_factory=list)
+
+    def enter(self, t: int) -> Array | None:
+        """The samples of batch t on their way into module 1, or None if training is to stop before iteration t."""
+        if self.stop_requested:
+            return None
+        self.on_batch(t)
+        return self.batch(t)[0]
 
     def error_gradient(self, t: int, y: Array) -> Array:
         """The gradient of the loss of batch t with respect to the network's output y; records loss and accuracy.
@@ -49,5 +70,4 @@ class Task:
             raise DivergenceError(f"the loss became {loss} at iteration {t}: lower lr, or train in float64")
         correct = int((y.argmax(axis=1) == labels).sum())
         self.results.append(BatchResult(t, loss, correct, len(labels), perf_counter()))
-        self.on_batch(t)
         return dy

@@ -46,6 +46,11 @@ class Activity:
             self.spans.append(Span(self.k, self.phase, self.iteration, self.batch, self.since, now))
         self.since, self.phase = now, ""
 
+    def describe(self, now: float) -> str:
+        """One clause: what the worker has been at, and for how long."""
+        verb = "waits to" if self.phase in WAITING else "is busy with"
+        return f"module {self.k} {verb} {self.phase} of iteration {self.iteration} since {now - self.since:.1f} s"
+
 
 def last_iterations(spans: Iterable[Span], count: int) -> list[Span]:
     """The spans of the last `count` iterations in which all modules were at work, in order of time."""

@@ -1,9 +1,11 @@
 """Training from beginning to end: options in, a Run out."""
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -15,7 +17,7 @@ from ddg_ref.arrays import Array, Params, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import DATASETS, Batches, Dataset
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import InputError, choose
+from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.methods import METHODS
@@ -60,48 +62,59 @@ def evaluate(network: Sequential, params: Params, stats: Params, x: Array, y: Ar
     return total / len(x), correct / len(x)
 
 
-class Training:
-    """One run in progress: builds everything that `config` asks for, then trains epoch by epoch.
+def make_network(config: Config, data: Dataset, layers: Sequence[Layer] | None = None) -> Sequential:
+    """The network that `config` names, or the given layers, fitted to `data`. Raises InputError if it does not fit."""
+    if layers is None:
+        model = MODELS[choose("model", config.model, MODELS)]
+        layers = model(data.input_shape, data.classes, **config.model_options())
+    elif config.width is not None or config.depth is not None:
+        raise InputError("width, depth: the layers of this model were given, so they have no effect; leave them out")
+    return check_network(layers, data.input_shape, data.classes)
 
-    `data` and `layers` replace what `config.data` and `config.model` name. Raises InputError for what does not fit.
+
+class Training:
+    """One run in progress: everything that `config` asks for, and how far it has come.
+
+    `data` and `layers` replace what `config.data` and `config.model` name, `cuts` what `config.split` would give.
+    Raises InputError for what does not fit.
     """
 
-    def __init__(self, config: Config, data: Dataset | None = None, layers: Sequence[Layer] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset | None = None,
+        layers: Sequence[Layer] | None = None,
+        *,
+        cuts: Sequence[int] | None = None,
+    ) -> None:
         self.config = config
         if data is None:
             data = DATASETS[choose("data", config.data, DATASETS)]()
         self.data = data.astype(config.dtype)
-        if layers is None:
-            layers = MODELS[choose("model", config.model, MODELS)](
-                self.data.input_shape, self.data.classes, **config.model_options()
-            )
-        elif config.width is not None or config.depth is not None:
-            raise InputError(
-                "width, depth: the layers of this model were given, so they have no effect; leave them out"
-            )
-        self.network = check_network(layers, self.data.input_shape, self.data.classes)
+        self.network = make_network(config, self.data, layers)
         self.batches = Batches(self.data.x_train, self.data.y_train, config.batch_size, config.seed)
         self.task = Task(
             self.batches,
             LOSSES[config.loss],
             config.make_schedule(self.batches.per_epoch),
             config.total_iterations(self.batches.per_epoch),
+            stall_timeout=config.stall_timeout,
         )
-        params = self.network.init(np.random.default_rng(config.seed), config.dtype)
+        self.cuts = self._find_cuts() if cuts is None else check_cuts(cuts, len(self.network.layers))
         self.pipeline = Pipeline.cut(
             self.network,
-            self._cuts(),
+            self.cuts,
             METHODS[config.method],
             config.make_optimizer(),
-            params,
+            self.network.init(np.random.default_rng(config.seed), config.dtype),
             self.network.init_stats(config.dtype),
         )
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []
-        self.durations: list[float] = []
+        self.durations = array("d")  # seconds of each iteration
         self.spans: deque[Span] = deque(maxlen=SPANS_KEPT * config.modules)
 
-    def _cuts(self) -> list[int]:
+    def _find_cuts(self) -> list[int]:
         n, K = len(self.network.layers), self.config.modules
         check_module_count(K, n)
         cuts = self.config.cuts()
@@ -113,34 +126,53 @@ class Training:
             return balance([1.0] * n, K)
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
 
-    def epochs(self) -> Iterator[Record]:
-        """Train; yields a record after each epoch and after the last iteration."""
+    def epochs(self, on_checkpoint: Callable[[], object] = lambda: None) -> Iterator[Record]:
+        """Train; yields a record after each epoch and after the last iteration.
+
+        `on_checkpoint` is called after every `config.checkpoint_every` iterations. Ends early, between two iterations,
+        if `task.stop_requested` is set.
+        """
+        every = self.config.checkpoint_every
         while self.iteration < self.task.iterations:
             epoch = self.iteration // self.batches.per_epoch + 1
-            yield self._segment(epoch, min(epoch * self.batches.per_epoch, self.task.iterations))
+            epoch_end = min(epoch * self.batches.per_epoch, self.task.iterations)
+            stop = min(epoch_end, (self.iteration // every + 1) * every) if every else epoch_end
+            self._advance(stop)
+            if self.iteration < stop:
+                return
+            if stop == epoch_end:
+                self.history.append(self._record(epoch))
+                yield self.history[-1]
+            if every and stop % every == 0 and stop < self.task.iterations:
+                on_checkpoint()
 
-    def _segment(self, epoch: int, stop: int) -> Record:
-        last = stop == self.task.iterations
-        end = stop + self.pipeline.delay if last and self.config.drain else stop
-        started = perf_counter()
-        self.spans.extend(ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, end))
+    def _advance(self, stop: int) -> None:
+        """Run to iteration `stop`, and through the drain if that is the last one."""
+        drain = self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
+        known, started = len(self.task.results), perf_counter()
+        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + drain)
         self.seconds += perf_counter() - started
+        self.iteration = min(progress.iteration, stop)
+        self.spans.extend(progress.spans)
+        new = self.task.results[known:]
+        self.durations.extend(after.finished - before.finished for before, after in pairwise(new))
+
+    def _record(self, epoch: int) -> Record:
+        """Sum up the batches since the last record, and evaluate."""
         results, self.task.results = self.task.results, []
-        self.durations += [after.finished - before.finished for before, after in pairwise(results)]
         samples = sum(result.size for result in results)
         test_loss, test_accuracy = self.evaluate()
-        record = Record(
+        if not isfinite(test_loss):
+            raise DivergenceError(f"the test loss became {test_loss} after iteration {self.iteration}: lower lr")
+        return Record(
             epoch,
-            stop,
+            self.iteration,
             sum(result.loss * result.size for result in results) / samples,
             sum(result.correct for result in results) / samples,
             test_loss,
             test_accuracy,
             self.seconds,
         )
-        self.iteration = stop
-        self.history.append(record)
-        return record
 
     def evaluate(self) -> tuple[float, float]:
         """Test loss and accuracy of the present weights."""

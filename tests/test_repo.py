@@ -24,6 +24,7 @@ LEVELS = [
     ["training"],
     ["plots"],
     ["rundir"],
+    ["checkpoints"],
     ["cli", ""],
     ["__main__"],
 ]

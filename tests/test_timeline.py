@@ -16,7 +16,7 @@ QUICK = {"model": "mlp", "width": 8, "modules": 2, "split": "count", "iterations
 def spans(method="ddg"):
     problem = Problem(cuts=(2, 4), iterations=6)
     pipeline = problem.pipeline(method)
-    return threads.run(pipeline, problem.task(), 0, problem.iterations + pipeline.delay)
+    return threads.run(pipeline, problem.task(), 0, problem.iterations + pipeline.delay).spans
 
 
 def test_spans_of_a_module_follow_each_other_without_gaps():

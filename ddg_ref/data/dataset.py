@@ -1,6 +1,7 @@
 """A data set: training and test samples with their labels, checked at the door."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,15 @@ class Dataset:
     def input_shape(self) -> Shape:
         """Shape of one sample."""
         return self.x_train.shape[1:]
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all samples and labels."""
+        digest = sha256()
+        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(f"{part.dtype} {part.shape} ".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
     def astype(self, dtype: npt.DTypeLike) -> "Dataset":
         """The same data with samples of another floating-point type."""

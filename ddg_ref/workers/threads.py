@@ -1,12 +1,13 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
 from threading import Thread
+from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
-from ddg_ref.errors import DivergenceError, WorkerError
+from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module, Pipeline
-from ddg_ref.task import Task
-from ddg_ref.timeline import Activity, Span
+from ddg_ref.task import Progress, Task
+from ddg_ref.timeline import Activity
 from ddg_ref.workers.channel import Channel, StoppedError, StopSignal
 from ddg_ref.workers.worker import Data, Left, Objective, Right, work
 
@@ -14,18 +15,22 @@ CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
 
 
+UNWINDING_SECONDS = 2.0
+"""How long a stalled worker may take to notice that all is over before the caller stops waiting for it."""
+
+
 class Link:
     """Two channels between neighbours: activations to the right, error gradients to the left."""
 
     def __init__(self, pipeline: Pipeline, k: int, stop: StopSignal) -> None:
-        self._activations: Channel[Array] = Channel(CAPACITY, stop)
+        self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
         self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
         self.give_error, self.take_error = self._errors.give, self._errors.take
 
 
 class Worker(Thread):
-    """Runs one module and keeps what went wrong."""
+    """Runs one module; keeps how far it came, what it is doing, and what went wrong."""
 
     def __init__(
         self, module: Module, left: Left, right: Right, task: Task, start: int, stop: int, signal: StopSignal
@@ -33,13 +38,16 @@ class Worker(Thread):
         super().__init__(name=f"ddg-module-{module.k}", daemon=True)
         self._arguments = (module, left, right, task, start, stop)
         self._signal = signal
-        self.module, self.activity = module, Activity(module.k)
+        self._fault = task.fault
+        self.activity = Activity(module.k)
+        self.reached = start
         self.failure: BaseException | None = None
 
     def run(self) -> None:
+        begin = self.activity.begin if self._fault is None else self._begin_with_fault
         try:
             with unwatched_overflow():
-                work(*self._arguments, self.activity.begin)
+                self.reached = work(*self._arguments, begin)
             self.activity.end()
         except StoppedError:
             pass
@@ -47,12 +55,18 @@ class Worker(Thread):
             self.failure = error
             self._signal.set()
 
+    def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
+        self.activity.begin(phase, iteration, batch)
+        assert self._fault is not None
+        self._fault(self.activity.k, phase, iteration)
 
-def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> list[Span]:
-    """Iterations start, ..., stop-1, all modules at once; returns who was busy when. Same result as `reference.run`.
+
+def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
+    """Iterations start, ..., stop-1, all modules at once. Same result as `reference.run`.
 
     A worker that fails stops the others, and the caller gets a WorkerError that names module, iteration and phase, with
-    the original chained; a DivergenceError comes as it is. Ctrl-C takes the same road. No thread outlives the call.
+    the original chained; a DivergenceError comes as it is; a StallError says who waits for what. Ctrl-C takes the same
+    road. No thread outlives the call, except one that is stuck in a computation which nothing can interrupt.
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
@@ -62,21 +76,35 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> list[Span]:
         Worker(module, left, right, task, start, stop, signal)
         for module, left, right in zip(pipeline.modules, lefts, rights, strict=True)
     ]
+    patience = None
     with one_blas_thread():
         try:
             for worker in workers:
                 worker.start()
-            for worker in workers:
-                worker.join()
+            wait_for(workers, task.stall_timeout)
+        except StallError:
+            patience = UNWINDING_SECONDS
+            raise
         finally:
             signal.set()
             for worker in workers:
                 if worker.ident is not None:
-                    worker.join()
+                    worker.join(patience)
     for worker in workers:
         if worker.failure is not None:
             raise_failure(worker)
-    return [span for worker in workers for span in worker.activity.spans]
+    return Progress(workers[0].reached, [span for worker in workers for span in worker.activity.spans])
+
+
+def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
+    """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
+    for worker in workers:
+        while worker.is_alive():
+            worker.join(None if stall_timeout is None else stall_timeout / 4)
+            alive = [other for other in workers if other.is_alive()]
+            now = perf_counter()
+            if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
+                raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))
 
 
 def raise_failure(worker: Worker) -> None:

@@ -11,7 +11,7 @@ from ddg_ref.task import Task
 class Left(Protocol):
     """What lies to the left of a module: the module nearer the input, or the data."""
 
-    def take_activation(self, batch: int) -> Array: ...
+    def take_activation(self, batch: int) -> Array | None: ...
 
     def give_error(self, batch: int, dx: Array) -> None: ...
 
@@ -19,7 +19,7 @@ class Left(Protocol):
 class Right(Protocol):
     """What lies to the right of a module: the module nearer the output, or the loss."""
 
-    def give_activation(self, batch: int, y: Array) -> None: ...
+    def give_activation(self, batch: int, y: Array | None) -> None: ...
 
     def take_error(self, batch: int) -> Array: ...
 
@@ -30,8 +30,8 @@ class Data:
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def take_activation(self, batch: int) -> Array:
-        return self._task.batch(batch)[0]
+    def take_activation(self, batch: int) -> Array | None:
+        return self._task.enter(batch)
 
     def give_error(self, batch: int, dx: Array) -> None:
         pass
@@ -43,37 +43,34 @@ class Objective:
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def give_activation(self, batch: int, y: Array) -> None:
+    def give_activation(self, batch: int, y: Array | None) -> None:
         self._y = y
 
     def take_error(self, batch: int) -> Array:
+        assert self._y is not None
         return self._task.error_gradient(batch, self._y)
 
 
 def work(
-    module: Module,
-    left: Left,
-    right: Right,
-    task: Task,
-    start: int,
-    stop: int,
-    begin: Callable[[str, int, int], None],
-) -> None:
-    """Iterations start, ..., stop-1 of one module. `begin(phase, iteration, batch)` is called as each phase begins.
+    module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Callable[[str, int, int], None]
+) -> int:
+    """Iterations start, ..., stop-1 of one module; returns the iteration it came to.
+
+    `begin(phase, iteration, batch)` is called as each phase begins. An activation None says that training stops before
+    its iteration; it passes through all modules, so they all stop at the same one, and can go on from there.
 
     The order within an iteration never varies, and the error gradient is taken just before it is used: so nobody waits
     for a forward pass of the same iteration to come back, and K balanced modules run K times as fast as one
     (period = the slowest module's forward + backward). Taking it at the end of the previous iteration gives the same
     weights, and only 1.5 times the speed with K = 2.
-
-    No deadlock: order all operations by iteration, and within one by (A) activations from left to right, (B) takes of
-    error gradients, (C) gives of error gradients (for bp, B and C from right to left). Each operation waits only for
-    operations that come earlier in this order, also in channels of capacity 1, so a first blocked one cannot exist.
     """
     for t in range(start, stop):
         if t < task.iterations:
             begin("take activation", t, t)
             x = left.take_activation(t)
+            if x is None:
+                right.give_activation(t, None)
+                return t
             begin("forward", t, t)
             y = module.forward(t, x)
             begin("give activation", t, t)
@@ -88,3 +85,4 @@ def work(
             left.give_error(batch, dx)
             begin("update", t, batch)
             module.update(grads, task.gamma(t))
+    return stop
