@@ -143,27 +143,26 @@ class Conv2d(Layer):
 
     # Every output is a product of one window (a row) with the kernel (a matrix): as in a linear layer, dw is the
     # product of the transposed windows with dy.
-    def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
-        weight = params["weight"]  # (kh, kw, c_in, c_out)
-        dw = xp_of(dy).zeros((prod(weight.shape[:3]), self.c_out), dtype=dy.dtype)
+    def gradients(self, params: Params, cache: ConvCache, dy: Array) -> Params:
+        shape = params["weight"].shape  # (kh, kw, c_in, c_out)
+        dw = xp_of(dy).zeros((prod(shape[:3]), self.c_out), dtype=dy.dtype)
         for images, rows in gathered(windows(self._padded(cache.x), self.kernel, self.stride)):
             dw += rows.T @ dy[images].reshape(-1, self.c_out)
-        grads = {"weight": dw.reshape(weight.shape)}
-        if self.bias:
-            grads["bias"] = column_sums(dy)
-        return self._input_gradient(weight, cache.x.shape, dy), grads
+        weight = {"weight": dw.reshape(shape)}
+        return weight | {"bias": column_sums(dy)} if self.bias else weight
 
     # Output i used w[a] on pixel r = i*s + a - p. Seen from the pixel: r + p = j*s + phase got w[phase + m*s] dy[j-m]
     # for m = 0, 1, ... So the pixels of one phase (there are s per axis) are a correlation of dy with every s-th tap
     # of the kernel, turned by 180 degrees.
-    def _input_gradient(self, weight: Array, x_shape: Shape, dy: Array) -> Array:
-        dx: Array = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
+    def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
+        weight, x_shape = params["weight"], cache.x.shape
+        dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
         by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
         for rows, columns in product(*(_phases(*axis) for axis in by_axis)):
             taps = weight[rows.taps, columns.taps][::-1, ::-1].swapaxes(2, 3)  # (mh, mw, c_out, c_in)
             seen = extend(dy, rows.outputs, columns.outputs)
             dx[:, rows.pixels, columns.pixels] = correlate(seen, taps)
-        return dx
+        return dx, self.gradients(params, cache, dy)
 
 
 class Phase(NamedTuple):

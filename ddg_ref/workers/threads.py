@@ -26,7 +26,11 @@ class Link:
         self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
         self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
-        self.give_error, self.take_error = self._errors.give, self._errors.take
+        self.take_error = self._errors.take
+
+    def give_error(self, batch: int, dx: Array | None) -> None:
+        assert dx is not None  # only module 1 has none, and to its left lies the data
+        self._errors.give(batch, dx)
 
 
 class Worker(Thread):
