@@ -39,7 +39,7 @@ def _check_steps(gammas: Array, needed: int) -> None:
 # --- the paper, as commonly stated -------------------------------------------------------------------------
 
 
-def paper_m_k(K: int, M: float, sigma: float = 1.0) -> float:
+def paper_m_k(K: int, M: float, sigma: float = 1) -> float:
     """M_K = K M + sigma K^4 M (as commonly stated, with Lemma 1)."""
     _check(K, M=M)
     positive("sigma", sigma)
@@ -53,7 +53,7 @@ def lemma_1_sigma(gammas: Array, K: int) -> float:
     return float(max(gammas[max(0, t - K + 1)] / gammas[t] for t in range(len(gammas))))
 
 
-def lemma_1(gamma: float, L: float, M: float, K: int, grad2: float, sigma: float = 1.0) -> float:
+def lemma_1(gamma: float, L: float, M: float, K: int, grad2: float, sigma: float = 1) -> float:
     """-(gamma/2) grad2 + gamma^2 L M_K, said to bound E f(w^{t+1}) - f(w^t) if gamma L <= 1.
 
     Lemma 1 as commonly stated; grad2 = ||grad f(w^t)||^2. False per history, in warm-up and for non-monotone
@@ -153,7 +153,7 @@ def theorem_1_clean_best_step(A: float, L: float, M: float, K: int, T: int) -> f
 def theorem_1_clean_rate(A: float, L: float, M: float, K: int, T: int) -> float:
     """S_T <= 2 sqrt(2 A L M/T) + 3 (A L (K-1) sqrt(M)/T)^{2/3} at theorem_1_clean_best_step."""
     _check(K, T=T, A=A, L=L, M=M)
-    return 2 * math.sqrt(2 * A * L * M / T) + 3 * (A * L * (K - 1) * math.sqrt(M) / T) ** (2 / 3)
+    return 2 * math.sqrt(2 * A * L * M / T) + 3 * math.cbrt(A * L * (K - 1) * math.sqrt(M) / T) ** 2
 
 
 def theorem_1_sharp(A: float, L: float, M: float, K: int, gamma: float, T: int) -> float:
@@ -202,7 +202,7 @@ def lemma_r_sigma(gammas: Array, K: int, t: int) -> float:
     return float(max(gammas[t - K + 1 : t + 1]) / gammas[t])
 
 
-def lemma_r_simple(K: int, sigma: float = 1.0) -> float:
+def lemma_r_simple(K: int, sigma: float = 1) -> float:
     """C = K/2 + sigma sqrt(K) K(K-1)/2 + sigma K^2 (K-1)(2K-1)/6 in Lemma R, if L times every step in the
     window <= 1.
 
@@ -213,7 +213,7 @@ def lemma_r_simple(K: int, sigma: float = 1.0) -> float:
     return K / 2 + sigma * (math.sqrt(K) * K * (K - 1) / 2 + K**2 * (K - 1) * (2 * K - 1) / 6)
 
 
-def lemma_r_half(K: int, gamma_L: float, sigma: float = 1.0) -> float:
+def lemma_r_half(K: int, gamma_L: float, sigma: float = 1) -> float:
     """C = K/2 + sigma [sqrt 2 (K-1)^{3/2} + gamma_L (K-1)^2] in Lemma R; gamma_L = L times the window's
     largest step."""
     integer("K", K, 1)
@@ -222,7 +222,7 @@ def lemma_r_half(K: int, gamma_L: float, sigma: float = 1.0) -> float:
     return K / 2 + sigma * (math.sqrt(2 * (K - 1) ** 3) + gamma_L * (K - 1) ** 2)
 
 
-def lemma_r_full(K: int, sigma: float = 1.0) -> float:
+def lemma_r_full(K: int, sigma: float = 1) -> float:
     """C = K/2 + sqrt 2 sigma (K-1)(1 + sqrt(K-1)) in Lemma R with -gamma_t in place of -gamma_t/2; no step
     condition."""
     integer("K", K, 1)

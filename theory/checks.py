@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from numbers import Integral, Real
 
 
@@ -17,13 +18,13 @@ def integer(name: str, value: object, low: int) -> int:
 
 def positive(name: str, value: float) -> float:
     """`value` if it is a finite number > 0, else ValueError."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+    if not isinstance(value, Real | Decimal) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name}: expected a finite number > 0, got {value!r}; pass a positive {name}")
     return float(value)
 
 
 def nonnegative(name: str, value: float) -> float:
     """`value` if it is a finite number >= 0, else ValueError."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, Real | Decimal) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}; check how it was computed")
     return float(value)

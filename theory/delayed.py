@@ -5,9 +5,9 @@ iterations late:
 
     w_k^{t+1} = w_k^t - gamma_t grad_k f_{i(t-d_k)}(w^{t-d_k})   if t >= d_k, else w_k^t.
 
-Everything is vectorised over R sample sequences: samples (R, T) integers, gammas (T+K-1,), w0 (d,), iterates
-(T+1, R, d). The last K-1 step sizes are those of the iterations in which the pipeline drains. Arrays may hold
-floats or, as objects, exact Fractions: the iteration is the same text.
+Everything is vectorised over R sample sequences: samples (R, T) integers, w0 (d,), iterates (T+1, R, d), and
+step sizes (T+K-1,), of which the last K-1 belong to the iterations in which the pipeline drains. Arrays may
+hold floats or, as objects, exact Fractions: the iteration is the same text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from theory.optimizers import SGD, Rule
 from theory.problems import Array
 
 
@@ -31,68 +32,67 @@ class Objective(Protocol):
     def gradient(self, i: int | Array, w: Array) -> Array: ...
 
 
-Iteration: TypeAlias = Callable[[Objective, Array, Array, Array], Array]
+Iteration: TypeAlias = Callable[[Objective, Array, Array, Rule], Array]
 
 
-def ddg(problem: Objective, w0: Array, samples: Array, gammas: Array) -> Array:
-    """The iterates w^0..w^T of DDG, warm-up included (Algorithm 1 of the paper)."""
-    check(problem, samples, gammas)
+def ddg(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
+    """The iterates w^0..w^T of DDG, warm-up included (Algorithm 1 of the paper; any block-wise rule)."""
+    check_samples(samples)
     R, T = samples.shape
     K = len(problem.blocks)
     w = np.empty((T + 1, R, len(w0)), dtype=w0.dtype)
     g = np.empty((T, R, len(w0)), dtype=w0.dtype)
     w[0] = w0
+    states = [rule.start(w[0][:, block]) for block in problem.blocks]
     for t in range(T):
         g[t] = problem.gradient(samples[:, t], w[t])
         w[t + 1] = w[t]
         for k, block in enumerate(problem.blocks, start=1):
-            delay = K - k
-            if t >= delay:
-                w[t + 1][:, block] -= gammas[t] * g[t - delay][:, block]
+            s = t - (K - k)
+            if s >= 0:
+                states[k - 1], w[t + 1][:, block] = rule.step(
+                    states[k - 1], t, w[t][:, block], g[s][:, block]
+                )
     return w
 
 
-def drained_recursion(problem: Objective, w0: Array, samples: Array, gammas: Array) -> Array:
-    """x^0..x^T from their own recursion, without DDG: plain SGD whose gradient is read at delayed blocks,
+def drained_recursion(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
+    """x^0..x^T from their own recursion, without DDG: the rule fed with a gradient read at delayed blocks,
 
-    x_k^{t+1} = x_k^t - gamma_{t+d_k} grad_k f_{i(t)}(x_1^{t-K+1}, ..., x_K^t),   with x^s = w^0 for s < 0.
+    x_k^{t+1} = Rule(x_k^t, grad_k f_{i(t)}(x_1^{t-K+1}, ..., x_K^t)),   with x^s = w^0 for s < 0.
+
+    A schedule reads the clock of the iteration in which DDG applies that gradient, t + d_k.
     """
-    check(problem, samples, gammas)
+    check_samples(samples)
     R, T = samples.shape
     K = len(problem.blocks)
     x = np.empty((T + 1, R, len(w0)), dtype=w0.dtype)
     x[0] = w0
+    states = [rule.start(x[0][:, block]) for block in problem.blocks]
     for t in range(T):
         late = np.empty_like(x[0])
         for k, block in enumerate(problem.blocks, start=1):
             late[:, block] = x[max(0, t - (K - k))][:, block]
         gradient = problem.gradient(samples[:, t], late)
         for k, block in enumerate(problem.blocks, start=1):
-            x[t + 1][:, block] = x[t][:, block] - gammas[t + K - k] * gradient[:, block]
+            states[k - 1], x[t + 1][:, block] = rule.step(
+                states[k - 1], t + K - k, x[t][:, block], gradient[:, block]
+            )
     return x
 
 
-def check(problem: Objective, samples: Array, gammas: Array) -> None:
-    """ValueError unless samples is a nonempty (R, T) array of integers and gammas holds T+K-1 positive
-    steps."""
+def check_samples(samples: Array) -> None:
+    """ValueError unless samples is a nonempty (R, T) array of integers."""
     if samples.ndim != 2 or not np.issubdtype(samples.dtype, np.integer) or samples.size == 0:
         raise ValueError(
             f"samples: expected a nonempty (R, T) array of integers, "
             f"got shape {samples.shape} of {samples.dtype}; use exact.all_sequences(n, T)"
         )
-    needed = samples.shape[1] + len(problem.blocks) - 1
-    if gammas.shape != (needed,):
-        raise ValueError(
-            f"gammas: expected T + K - 1 = {needed} step sizes, got shape {gammas.shape}; "
-            "give one per iteration and one per draining iteration"
-        )
-    if not (gammas > 0).all():
-        raise ValueError(f"gamma: expected step sizes > 0, got {gammas.min()}; pass positive steps")
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One experiment: the iterates of an iteration, and everything the statements say about them.
+    """One experiment with the paper's rule: its iterates, and everything the statements say about them.
 
     All derived arrays come from w alone, by definition; nothing is taken on trust from the iteration.
     """
@@ -104,8 +104,15 @@ class Run:
 
     @staticmethod
     def of(problem: Objective, w0: Array, samples: Array, gammas: Array, iteration: Iteration = ddg) -> Run:
-        """Run `iteration` (DDG, or a broken copy of it in a mutation test)."""
-        return Run(problem, samples, gammas, iteration(problem, w0, samples, gammas))
+        """Run `iteration` (DDG, or a broken copy of it in a mutation test) with T+K-1 step sizes."""
+        check_samples(samples)
+        needed = samples.shape[1] + len(problem.blocks) - 1
+        if gammas.shape != (needed,):
+            raise ValueError(
+                f"gammas: expected T + K - 1 = {needed} step sizes, got shape {gammas.shape}; "
+                "give one per iteration and one per draining iteration"
+            )
+        return Run(problem, samples, gammas, iteration(problem, w0, samples, SGD(gammas)))
 
     @property
     def T(self) -> int:  # noqa: N802
@@ -119,8 +126,8 @@ class Run:
 
     @cached_property
     def in_flight(self) -> Array:
-        """What has been computed and not yet applied, (T+1, R, d): block k is sum_{s=t-d_k}^{t-1}
-        gamma_{s+d_k} g_k(s)."""
+        """What is computed and not yet applied, (T+1, R, d): block k of it is
+        sum_{max(0, t-d_k) <= s < t} gamma_{s+d_k} g_k(s)."""
         K = len(self.problem.blocks)
         pending = np.zeros_like(self.w)
         for t in range(self.T + 1):

@@ -18,7 +18,7 @@ import numpy as np
 from theory.magnitudes import Magnitude
 from theory.problems import Array, Problem
 
-Cache: TypeAlias = tuple[Array, Array, Array]
+Cache: TypeAlias = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,24 @@ class SquashedLayer:
         """1/sqrt(fan-in): the size of a weight that has saturated."""
         return float((self.inputs + 1) ** -0.5)
 
+    def _squash(self, w: Array) -> Array:
+        return np.asarray(np.tanh(w.reshape(*w.shape[:-1], self.outputs, self.inputs + 1)))
+
     def forward(self, w: Array, h: Array) -> tuple[Array, Cache]:
         """w (..., size), h (..., inputs) -> output (..., outputs), and what backward needs."""
-        squashed = np.tanh(w.reshape(*w.shape[:-1], self.outputs, self.inputs + 1))
+        squashed = self._squash(w)
         h1 = np.concatenate([h, np.ones((*h.shape[:-1], 1))], axis=-1)
         out = np.tanh(self.scale * (squashed * h1[..., None, :]).sum(axis=-1))
-        return out, (squashed, h1, out)
+        return out, (h1, out)
 
-    def backward(self, cache: Cache, dout: Array) -> tuple[Array, Array]:
-        """dout (..., outputs) -> dh (..., inputs), dw (..., size).
+    def backward(self, w: Array, cache: Cache, dout: Array) -> tuple[Array, Array]:
+        """w as in forward, dout (..., outputs) -> dh (..., inputs), dw (..., size).
 
         With u = tanh(V), z = scale u h1, out = tanh(z): dz = (1 - out^2) dout, du = scale dz h1^T, dv = (1 -
         u^2) du, dh1 = scale u^T dz.
         """
-        squashed, h1, out = cache
+        h1, out = cache
+        squashed = self._squash(w)
         dz = self.scale * (1 - out * out) * dout
         dw = (1 - squashed * squashed) * dz[..., :, None] * h1[..., None, :]
         dh = (squashed * dz[..., :, None]).sum(axis=-2)[..., :-1]
@@ -139,7 +143,7 @@ class SquashedNetwork(Problem):
             caches.append(cache)
         dh = self.error_gradient(i, h)
         grads = []
-        for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
-            dh, dw = layer.backward(cache, dh)
+        for k in reversed(range(len(self.layers))):
+            dh, dw = self.layers[k].backward(w[..., self.blocks[k]], caches[k], dh)
             grads.append(dw)
         return np.concatenate(grads[::-1], axis=-1)

@@ -5,9 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from theory.delayed import Run, ddg, drained_recursion
+from theory.delayed import Run, ddg
 from theory.exact import Sequences, all_sequences, expectation, given_history
 from theory.families import make_problem
+from theory.optimizers import SGD
 from theory.problems import RidgeSum
 from theory.steps import KINDS, step_sizes
 
@@ -53,8 +54,8 @@ def test_iterates_do_not_depend_on_how_many_sequences_run_together(steps):
     problem = make_problem("logistic", 3, 2, seed=1)
     gammas = step_sizes(steps, 0.4, 8, seed=2)
     samples = all_sequences(2, 6)
-    together = ddg(problem, np.ones(problem.d), samples, gammas)
-    alone = ddg(problem, np.ones(problem.d), samples[37:38], gammas)
+    together = ddg(problem, np.ones(problem.d), samples, SGD(gammas))
+    alone = ddg(problem, np.ones(problem.d), samples[37:38], SGD(gammas))
     np.testing.assert_allclose(together[:, 37], alone[:, 0], rtol=1e-13)
 
 
@@ -88,12 +89,12 @@ def test_monte_carlo_interval_covers_the_exact_expectation():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: ddg(p, np.zeros(2), np.zeros((1, 2)), np.ones(3)), "samples: expected a nonempty"),
+        (lambda p: ddg(p, np.zeros(2), np.zeros((1, 2)), SGD(np.ones(3))), "samples: expected a nonempty"),
         (
-            lambda p: ddg(p, np.zeros(2), np.zeros((1, 2), int), np.ones(2)),
+            lambda p: Run.of(p, np.zeros(2), np.zeros((1, 2), int), np.ones(2)),
             r"gammas: expected T \+ K - 1 = 3",
         ),
-        (lambda p: drained_recursion(p, np.zeros(2), np.zeros((1, 2), int), -np.ones(3)), "gamma: expected"),
+        (lambda p: SGD(-np.ones(3)), "gamma: expected"),
         (lambda p: all_sequences(2, 2.5), r"T: expected an integer >= 1, got 2\.5"),
         (lambda p: step_sizes("constant", 0.0, 3), "gamma: expected a finite number > 0"),
         (lambda p: step_sizes("rising", 1.0, 3), "steps: expected one of constant"),

@@ -1,0 +1,166 @@
+"""Every claim behaves as expected on drawn cases; every broken iteration is noticed; every bound can fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mutants import INTACT, MUTANTS, uphill
+
+from theory.cases import Case
+from theory.claims import CLAIMS, Kind, Outcome, lemma_1_written, select
+from theory.claims.any_optimizer import OPTIMIZERS, OptimizerCase
+from theory.claims.claim import worst
+from theory.claims.quadratic_threshold import QuadraticCase
+from theory.delayed import ddg
+from theory.examine import examine
+
+GENERIC = Case("logistic", K=3, n=3, T=6, steps="constant", gamma_L=0.5, start=1.0, seed=1)
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
+def test_claim_behaves_as_expected(claim):
+    found = examine(claim, examples=25, seed=1)
+    assert found.as_expected, found.violation or found.worst
+
+
+def generic_case(claim):
+    """A case of the claim in which blocks, samples and iterations all matter."""
+    if claim.id == "pipedream":
+        return replace(GENERIC, family="network")
+    if claim.id == "any-optimizer":
+        return [OptimizerCase(name, replace(GENERIC, gamma_L=0.05)) for name in OPTIMIZERS]
+    return GENERIC
+
+
+IDENTITIES = ("drained-identity", "delayed-view", "draining", "any-optimizer", "pipedream")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identity_claims_catch_every_mutant(name, mutant):
+    claim = CLAIMS[name]
+    cases = generic_case(claim)
+    for case in cases if isinstance(cases, list) else [cases]:
+        assert not claim.check(case, ddg).violates(claim.kind)
+        assert not claim.check(case, INTACT).violates(claim.kind)
+        assert claim.check(case, MUTANTS[mutant]).violates(claim.kind)
+
+
+STOCHASTIC = [
+    claim.id
+    for claim in CLAIMS.values()
+    if claim.kind is Kind.UPPER_BOUND
+    and claim.case_type is Case
+    and claim.id not in ("lyapunov", "theorem-d0")
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_no_mutant_hides_behind_an_upper_bound(name, mutant):
+    """On cases drawn for the bound itself, one of them large enough for the mutation to act, the identities
+    object."""
+    noticed = dict.fromkeys(IDENTITIES[:3], False)
+
+    def check(case, iteration):
+        for identity in noticed:
+            noticed[identity] |= CLAIMS[identity].check(case, MUTANTS[mutant]).violates(CLAIMS[identity].kind)
+        return Outcome(0.0, 1.0)
+
+    examine(replace(CLAIMS[name], check=check), examples=12, seed=2)
+    assert all(noticed.values()), noticed
+
+
+@pytest.mark.parametrize("identity", IDENTITIES[:3])
+@pytest.mark.parametrize("name", ["lyapunov", "theorem-d0"])
+def test_mutants_of_full_batch_claims_are_caught(identity, name):
+    """n = 1: all but the wrong sample, which is then the right one."""
+    case = replace(GENERIC, n=1, gamma_L=0.3)
+    for mutant, iteration in MUTANTS.items():
+        caught = CLAIMS[identity].check(case, iteration).violates(CLAIMS[identity].kind)
+        assert caught == (mutant != "wrong sample")
+
+
+UPHILL = {
+    "sine": Case("sine", K=2, n=1, T=40, steps="constant", gamma_L=0.05, start=0.3, seed=0),
+    "sqrt": Case("sqrt", K=2, n=1, T=30, steps="constant", gamma_L=0.02, start=0.3, seed=3),
+    "quadratic": Case("quadratic", K=3, n=1, T=30, steps="constant", gamma_L=0.2, start=1.0, seed=5),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in STOCHASTIC if n != "distance"] + ["lyapunov", "theorem-d0"])
+def test_upper_bounds_can_fail(name):
+    """An iteration that climbs breaks each bound within what Hypothesis draws for it."""
+    claim = CLAIMS[name]
+    found = examine(claim, examples=1500, seed=3, iteration=uphill)
+    assert found.violation is not None, (found.worst, found.examples)
+
+
+def test_distance_can_fail():
+    claim = CLAIMS["distance"]
+    case = replace(GENERIC, family="sqrt", n=1, start=10.0)
+
+    def eager(problem, w0, samples, rule):
+        w = ddg(problem, w0, samples, rule)
+        return w0 + 3 * (w - w0)
+
+    assert claim.check(case, eager).violates(claim.kind)
+
+
+def test_stability_claims_notice_another_iteration():
+    for name in ("quadratic-stable", "quadratic-threshold"):
+        claim = CLAIMS[name]
+        case = QuadraticCase(K=3, extra=1, curvature=1.0, seed=0)
+        assert not claim.check(case, ddg).violates(claim.kind)
+        for mutant, iteration in MUTANTS.items():
+            caught = claim.check(case, iteration).violates(claim.kind)
+            assert caught == (mutant not in ("wrong sample", "missing warm-up rule")), mutant
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [lemma_1_written.HISTORY, lemma_1_written.RISING, lemma_1_written.WARM_UP, lemma_1_written.WINDOW],
+)
+def test_every_written_counterexample_refutes(claim):
+    examples = {
+        "lemma-1-per-history": [(-7.833e-5, -2.152e-4)],
+        "lemma-1-rising": [(5.617e-4, -1.252e-4)],
+        "lemma-1-warm-up": [(0.0, -0.0014), (-3.911e-4, -8.960e-4)],
+        "lemma-1-window": [(6.08e-5, 4.3e-6)],
+    }[claim.id]
+    for written, (change, allowed) in zip(claim.strategy.elements, examples, strict=True):
+        outcome = claim.check(written, ddg)
+        assert outcome.violates(claim.kind)
+        assert outcome.measured == pytest.approx(change, rel=2e-3)
+        assert outcome.bound == pytest.approx(allowed, rel=6e-3)
+
+
+def test_counterexample_disappears_at_a_large_step():
+    """The violation is a matter of small steps: at gamma = 0.01 the slack of M_K covers it."""
+    (written,) = lemma_1_written.HISTORY.strategy.elements
+    assert not lemma_1_written.check(replace(written, gammas=("0.01",) * 3), ddg).violates(
+        Kind.FALSE_AS_STATED
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["lemma-1-search-history", "lemma-1-search-warm-up"])
+def test_search_finds_and_shrinks_a_counterexample(name, seed):
+    found = examine(CLAIMS[name], examples=1, seed=seed)
+    case = found.violation.case
+    assert len(case.directions) == 1
+    assert case.denominator == 1
+    assert max(abs(p) for p in case.numerators) <= 1
+    assert "w^0 =" in found.violation.outcome.note
+
+
+def test_worst_prefers_a_violation_and_counts_nan_as_one():
+    assert worst(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == Outcome(3.0, 2.0)
+    assert worst(np.array([1.0, 1.5]), np.array([4.0, 2.0])) == Outcome(1.5, 2.0)
+    assert worst(np.array([np.nan, 1.0]), 2.0).violates(Kind.UPPER_BOUND)
+
+
+def test_unknown_claim_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="claims: expected some of drained-identity, ") as caught:
+        select(["theorem-3"])
+    assert "\n" not in str(caught.value)
