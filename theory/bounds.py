@@ -50,7 +50,8 @@ def lemma_1_sigma(gammas: Array, K: int) -> float:
     """sigma = max_t gamma_{max(0, t-K+1)}/gamma_t over the steps given (as commonly stated, with Lemma 1)."""
     integer("K", K, 1)
     _check_steps(gammas, 1)
-    return float(max(gammas[max(0, t - K + 1)] / gammas[t] for t in range(len(gammas))))
+    earlier = gammas[np.maximum(0, np.arange(len(gammas)) - K + 1)]
+    return float((earlier / gammas).max())
 
 
 def lemma_1(gamma: float, L: float, M: float, K: int, grad2: float, sigma: float = 1) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve_discrete_lyapunov
 
 from theory.delayed import Iteration
 from theory.optimizers import SGD
@@ -52,3 +53,23 @@ def measured_threshold(H: Array, blocks: tuple[slice, ...], tolerance: float = 1
         else:
             low = middle
     return (low + high) / 2
+
+
+def noise_floor(H: Array, blocks: tuple[slice, ...], gamma: float, noise: Array) -> float:
+    """lim E||grad f(w^t)||^2 for f_i(w) = <w, H w>/2 + <e_i, w>, noise = (1/n) sum_i e_i e_i^T; exact.
+
+    The drained iterate obeys x^{t+1} = x^t - gamma (H w^t + e_{i(t)}) with w_k^t = x_k^{t-d_k}: a linear
+    system in (x^t, .., x^{t-K+1}) whose stationary covariance solves a discrete Lyapunov equation. Requires
+    stability.
+    """
+    K, d = len(blocks), len(H)
+    read = np.zeros((d, K * d))
+    for k, block in enumerate(blocks, start=1):
+        read[block, (K - k) * d + block.start : (K - k) * d + block.stop] = np.eye(block.stop - block.start)
+    matrix = np.eye(K * d, k=-d)
+    matrix[:d, :d] = np.eye(d)
+    matrix[:d] -= gamma * H @ read
+    injected = np.zeros((K * d, K * d))
+    injected[:d, :d] = gamma**2 * noise
+    covariance = solve_discrete_lyapunov(matrix, injected)
+    return float(np.trace(H @ read @ covariance @ read.T @ H))

@@ -7,6 +7,7 @@ with L/q <= 1. Every number is a fraction and both sides are compared exactly.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -74,25 +75,28 @@ def check(drawn: Integers, iteration: Iteration) -> Outcome:
     return Outcome(found.measured, found.bound, note=note)
 
 
+def rows(largest: int) -> list[tuple[int, ...]]:
+    """All triples of integers up to `largest` in size, simple ones first."""
+    triples = itertools.product(range(-largest, largest + 1), repeat=3)
+    return sorted(triples, key=lambda row: (sum(map(abs, row)), [-number for number in row]))
+
+
 @st.composite
 def instances(draw: st.DrawFn, warm_up: bool) -> Integers:
     """Instances at a generic history: shorter than K-1 in warm-up, else at least K-1 long."""
     K = draw(st.integers(2, 3), label="K")
     n = 1 if warm_up else draw(st.integers(1, 3), label="n")
-    m = draw(st.integers(1, 3), label="m")
     t = draw(st.integers(0, K - 2) if warm_up else st.integers(K - 1, K + 1), label="t")
 
-    def integers(low: int, high: int, size: int) -> tuple[int, ...]:
-        """Always as many draws as the largest shape needs, so that a smaller shape is a simpler example."""
-        return draw(st.tuples(*[st.integers(low, high)] * 4))[:size]
-
+    ridge = st.tuples(st.sampled_from(rows(1)), st.sampled_from(rows(2)))
+    ridges = draw(st.lists(ridge, min_size=1, max_size=3), label="ridges")
     return Integers(
-        directions=tuple([integers(-1, 1, K) for _ in range(3)][:m]),
-        coefficients=tuple([integers(-2, 2, m) for _ in range(3)][:n]),
-        numerators=integers(-4, 4, K),
+        directions=tuple(direction[:K] for direction, _ in ridges),
+        coefficients=tuple(tuple(column[i] for _, column in ridges) for i in range(n)),
+        numerators=draw(st.sampled_from(rows(4)), label="numerators")[:K],
         denominator=draw(st.integers(1, 4), label="denominator"),
         steps_per_unit=draw(st.sampled_from((1, 2, 5, 10, 100, 1000, 10000)), label="1/gamma"),
-        history=tuple(i % n for i in integers(0, 2, t)),
+        history=tuple(i % n for i in draw(st.tuples(*[st.integers(0, 2)] * 4), label="history")[:t]),
     )
 
 
