@@ -120,6 +120,21 @@ def show_replay(console: Console, path: Path) -> int:
     return 0 if all(r.agrees for r in results) else 1
 
 
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder for report.md and its figures.")],
+) -> None:
+    """Measure the tables, draw the figures, write them down."""
+    from theory import report as writer
+
+    if out.exists() and not out.is_dir():
+        raise fail(ValueError(f"out: expected a folder, got the file {out}; name another place"))
+    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        path = writer.write(out, progress=lambda name: bar.update(task, description=name))
+    print(f"wrote {path}")
+
+
 @app.command("claims")
 def list_claims() -> None:
     """List every claim with its kind, hypotheses and source."""

@@ -64,7 +64,7 @@ class Case:
     @cached_property
     def sequences(self) -> Sequences:
         """All sample sequences, or random ones where there are too many."""
-        return Sequences.of(self.n, self.T, draws=256, seed=self.seed)
+        return Sequences.of(self.n, self.T, draws=512, seed=self.seed)
 
     def run(self, iteration: Iteration = ddg) -> Run:
         """Run the iteration over every sequence."""
