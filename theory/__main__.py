@@ -36,14 +36,13 @@ def verdict(examination: Examination) -> str:
     return "[red]NOT REFUTED[/]" if kind is Kind.FALSE_AS_STATED else "[red]VIOLATED[/]"
 
 
-def ratio(outcome: Outcome) -> str:
-    """measured/bound in figures; both sides where the bound is not positive."""
+def sides(kind: Kind, outcome: Outcome) -> str:
+    """measured/bound in figures; for a statement that is false, both sides of the counterexample."""
+    if kind is Kind.FALSE_AS_STATED:
+        relation = ">" if outcome.violates(kind) else "<="
+        return f"{outcome.measured:.3g} {relation} {outcome.bound:.3g}"
     if math.isnan(outcome.ratio):
-        return (
-            "0 (exact)"
-            if outcome.measured == outcome.bound == 0
-            else (f"{outcome.measured:.3g} > {outcome.bound:.3g}")
-        )
+        return "0 (exact)" if outcome.measured == 0 else f"{outcome.measured:.3g} / {outcome.bound:.3g}"
     return f"{outcome.ratio:.3g}"
 
 
@@ -53,7 +52,14 @@ def table(examinations: list[Examination]) -> Table:
     for heading in ("claim", "expected", "examples", "worst measured/bound", "attained at", "verdict"):
         result.add_column(heading, justify="right" if heading in ("examples",) else "left", overflow="fold")
     for e in examinations:
-        worst, case = ("", "") if e.worst is None else (ratio(e.worst.outcome), describe(e.worst.case))
+        worst, case = (
+            ("", "")
+            if e.worst is None
+            else (
+                sides(e.claim.kind, e.worst.outcome),
+                describe(e.worst.case),
+            )
+        )
         result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, case, verdict(e))
     return result
 

@@ -74,9 +74,7 @@ def bound_against_measured() -> Figure:
     horizons = [1, 2, 4, 8, 12, 20, 40, 80, 160, 320]
     draw(over_T, [float(T) for T in horizons], [replace(case, T=T) for T in horizons])
     over_T.set(xlabel="iterations $T$")
-    over_T.set_title(
-        r"$\gamma L = 0.1$; beyond T = 12 Monte Carlo, shaded: up to its upper limit", fontsize=10
-    )
+    over_T.set_title(r"$\gamma L = 0.1$; T > 12: Monte Carlo and its upper limit", fontsize=10)
     handles, labels = over_gamma.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8.5, frameon=False)
     return figure
@@ -114,7 +112,8 @@ COUNTEREXAMPLE = lemma_1_search.Integers(
     directions=((1, 0),), coefficients=((0,), (1,)), numerators=(1, 0), denominator=1,
     steps_per_unit=100, history=(0,),
 )  # fmt: skip
-"""What the search shrinks to: f_1 = 0, f_2 = h(w_1), K = 2, w^0 = (1, 0), history i(0) = 1."""
+"""f_1 = 0, f_2 = h(w_1), K = 2, w^0 = (1, 0), history i(0) = 1: simple enough to draw, and of the kind that
+the search shrinks to."""
 
 
 def counterexample() -> Figure:

@@ -4,6 +4,7 @@ throughout."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from theory.cases import Case
 from theory.claims import CLAIMS
 from theory.claims.lemma_v import checker as lemma_v_checker
 from theory.delayed import Run, ddg
-from theory.exact import given_history
+from theory.exact import all_sequences, given_history
 from theory.problems import Array, RidgeSum, split
 from theory.steps import step_sizes
 
@@ -130,3 +131,35 @@ def violating_share(K: int, gamma_L: float, *, count: int = 20, seed: int = 0) -
         ]
         worst = max(worst, float(np.concatenate(broken).mean()))
     return worst
+
+
+def adversarial(K: int, form: str, *, tries: int = 2500, seed: int = 0) -> float:
+    """The largest S_T/bound that a (1+1) evolution strategy finds: n = 2, T = 7, exact over 128 sequences.
+
+    It mutates directions, coefficients, noise, start and gamma L of a sum of sqrt ridges, and keeps what is
+    no worse.
+    """
+    rng = np.random.default_rng([seed, K])
+    d, samples = K + 1, all_sequences(2, 7)
+    sizes = np.cumsum([0, 3 * d, 6, d, d, 1])
+
+    def ratio(genes: Array) -> float:
+        parts = [genes[a:b] for a, b in pairwise(sizes)]
+        coefficients = parts[1].reshape(2, 3)
+        coefficients = coefficients + np.maximum(0, 1e-3 - coefficients.mean(axis=0))
+        problem = RidgeSum("sqrt", parts[0].reshape(3, d), coefficients, np.stack([parts[2], -parts[2]]), K)
+        gamma = float(np.exp(np.clip(parts[4][0], -6, 1))) / problem.L
+        run = Run.of(problem, parts[3], samples, np.full(7 + K - 1, gamma))
+        S = float((problem.grad(run.w[:-1]) ** 2).sum(axis=-1).mean())
+        A = max(0.0, float(problem.f(parts[3])) - problem.f_star)
+        return S / FORMS[form](A, problem.L, problem.gradient_bound(), K, gamma, 7)
+
+    best = rng.normal(size=sizes[-1])
+    record, scale = ratio(best), 0.5
+    for _ in range(tries):
+        child = best + scale * rng.normal(size=best.shape) * (rng.uniform(size=best.shape) < 0.3)
+        value = ratio(child)
+        scale = max(1e-3, min(1.0, scale * (1.3 if value > record else 0.97)))
+        if value >= record:
+            best, record = child, value
+    return record

@@ -1,12 +1,14 @@
 """Tables against the literature's values, and the report as a whole."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from theory import bounds, figures, report, stability, tables
 from theory.__main__ import app
-from theory.claims import lemma_1_search
+from theory.claims import CLAIMS, lemma_1_search
 from theory.delayed import ddg
 from theory.families import make_problem
 from theory.optimizers import SGD
@@ -51,6 +53,11 @@ def test_noise_floor_of_sgd():
     assert floor == pytest.approx(0.5 / 1.5, rel=1e-12)
 
 
+def test_adversary_improves_and_breaks_nothing():
+    few, more = (tables.adversarial(2, "sharp", tries=tries) for tries in (20, 300))
+    assert 0 < few < more < 1
+
+
 def test_drawn_counterexample_is_one():
     outcome = lemma_1_search.check(figures.COUNTEREXAMPLE, ddg)
     assert outcome.measured == 0.0
@@ -66,7 +73,7 @@ def test_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tables, "huber_cycle", lambda K: {"gamma L": 1.0, "S": 1.0, "S/lin": 0.5, "S/paper": 0.1}
     )
-    for name in ("tightness", "floors", "decreasing", "shares"):
+    for name in ("tightness", "adversarial", "floors", "decreasing", "shares"):
         monkeypatch.setattr(report, name, lambda: "| table |")
     done = CliRunner().invoke(app, ["report", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
@@ -74,6 +81,17 @@ def test_report_is_written(tmp_path, monkeypatch):
     for name in ("bounds", "modules", "counterexample", "stability"):
         assert f"({name}.png)" in text
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_search_in_the_report_ends_in_small_fractions():
+    note = report.searched()
+    assert note.startswith("f_1 = ")
+    assert len(note) < 350
+
+
+def test_readme_names_every_claim():
+    text = (Path(report.__file__).parent / "README.md").read_text()
+    assert [name for name in CLAIMS if f"`{name}`" not in text] == []
 
 
 def test_report_refuses_a_file(tmp_path):
