@@ -97,13 +97,13 @@ class SquashedNetwork(Problem):
         self.layers = [SquashedLayer(a, b) for a, b in pairwise(self.widths)]
         edges = np.cumsum([0, *(layer.size for layer in self.layers)])
         self.blocks = tuple(slice(int(a), int(b)) for a, b in pairwise(edges))
-        losses = [self._magnitude(x, y) for x, y in zip(self.inputs, self.targets, strict=True)]
+        losses = [self.magnitude(x, y) for x, y in zip(self.inputs, self.targets, strict=True)]
         squares = [float(loss.first @ loss.first) for loss in losses]
         self.M = max(squares)
         self.variance = sum(squares) / self.n
         self.L = float(np.linalg.eigvalsh(sum(loss.second for loss in losses) / self.n)[-1])
 
-    def _magnitude(self, x: Array, y: Array) -> Magnitude:
+    def magnitude(self, x: Array, y: Array) -> Magnitude:
         """Bounds on the loss of one sample over all weights."""
         d = self.d
         h = [Magnitude.constant(value, d) for value in x]

@@ -67,7 +67,7 @@ def shares() -> str:
 
 def searched() -> str:
     """The simplest counterexample that a few searches find, in numbers to check by hand."""
-    found = [examine(lemma_1_search.HISTORY, 1, seed).violation for seed in range(4)]
+    found = [examine(lemma_1_search.HISTORY, 1, seed).violation for seed in (2, 3)]
     return min((f.outcome.note for f in found if f is not None), key=len, default="none")
 
 

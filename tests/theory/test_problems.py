@@ -95,7 +95,7 @@ def test_network_magnitudes_bound_each_entry_of_the_hessian():
     points."""
     rng = np.random.default_rng(9)
     problem = SquashedNetwork((2, 3, 1), rng.uniform(-1, 1, (1, 2)), rng.uniform(-1, 1, (1, 1)))
-    bound = problem._magnitude(problem.inputs[0], problem.targets[0])
+    bound = problem.magnitude(problem.inputs[0], problem.targets[0])
     h = 1e-5
     for scale in (0.1, 1.0, 3.0):
         w = rng.normal(size=(300, problem.d)) * scale

@@ -17,12 +17,12 @@ def test_formula_and_simulation_agree_on_balanced_modules(schedule, latency, K):
 
 
 @settings(derandomize=True, deadline=None, max_examples=25, database=None)
-@given(K=st.integers(1, 7), seed=st.integers(0, 10**6), latency=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
+@given(K=st.integers(1, 5), seed=st.integers(0, 10**6), latency=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
 def test_formula_and_simulation_agree_on_any_modules(K, seed, latency):
     forward, backward = np.random.default_rng(seed).uniform(0.1, 3.0, size=(2, K))
     times = Times(forward, backward, latency)
     for schedule in SCHEDULES:
-        assert simulated_period(times, schedule, 420 * 2) == pytest.approx(period(times, schedule), rel=1e-9)
+        assert simulated_period(times, schedule, 240) == pytest.approx(period(times, schedule), rel=1e-9)
 
 
 def test_balanced_speed_ups():
