@@ -17,7 +17,7 @@ import numpy as np
 from theory.checks import integer
 from theory.problems import Array
 
-ENUMERATE_UP_TO = 4096
+ENUMERATE_UP_TO = 3**8
 """More sequences than this are sampled instead of listed."""
 
 ERROR_PROBABILITY = 1e-9
