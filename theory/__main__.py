@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +95,6 @@ def verify(
             raise ValueError(f"json: expected a file in an existing folder, got {json}; create the folder")
     except ValueError as error:
         raise fail(error) from None
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=plan.size())

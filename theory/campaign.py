@@ -9,6 +9,7 @@ in what they have.
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from theory import records
 from theory.checks import integer, nonnegative, positive
@@ -29,6 +30,9 @@ from theory.examine import Examination, Finding, examine
 
 CHUNK = 50
 """Cases per piece of work."""
+
+
+Work: TypeAlias = Future[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,54 @@ def _work(claim_id: str, examples: int, seed: int) -> dict[str, Any]:
     return records.to_json(examine(claim, examples, seed, stopped=stopped))
 
 
+class Interruption:
+    """Ctrl-C and SIGTERM, taken only while waiting: a result that has arrived is always merged first."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._waiting = False
+
+    def __enter__(self) -> Interruption:
+        self._previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.requested = True
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def wait_for_one(self, pending: set[Work]) -> set[Work]:
+        """Those of `pending` that are done, at least one of them; none if an interruption was requested."""
+        try:
+            self._waiting = True
+            if not self.requested:
+                return wait(pending, return_when=FIRST_COMPLETED).done
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._waiting = False
+        return set()
+
+
 def run(
     plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None
 ) -> tuple[list[Examination], bool]:
-    """Carry out the plan; return the examinations and whether it was interrupted (KeyboardInterrupt).
+    """Carry out the plan; return the examinations and whether they were interrupted. Main thread only.
 
     After every chunk, `json` is replaced and `progress()` called.
     """
     found = {claim.id: Examination(claim) for claim in plan.claims}
-    deadline = None if plan.hours is None else time.monotonic() + 3600 * plan.hours
+    deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pending: set[Future[dict[str, Any]]] = set()
-    interrupted = False
 
-    def collect(done: set[Future[dict[str, Any]]]) -> None:
+    def collect(done: set[Work]) -> None:
         for future in done:
             if not future.cancelled():
                 part = records.from_json(future.result())
@@ -106,27 +141,30 @@ def run(
         if json is not None and done:
             records.write(json, found.values(), plan.seed)
 
-    with ProcessPoolExecutor(
-        plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)
-    ) as pool:
-        try:
-            for chunk in plan.chunks():
-                if deadline is not None and time.monotonic() > deadline:
+    with (
+        Interruption() as interruption,
+        ProcessPoolExecutor(
+            plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)
+        ) as pool,
+    ):
+        pending: set[Work] = set()
+        chunks = plan.chunks()
+        while not interruption.requested:
+            while len(pending) < 2 * plan.processes and time.monotonic() < deadline:
+                chunk = next(chunks, None)
+                if chunk is None:
                     break
                 pending.add(pool.submit(_work, *chunk))
-                while len(pending) >= 2 * plan.processes:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    collect(done)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                collect(done)
-        except KeyboardInterrupt:
-            interrupted = True
-            stop.set()
-            for future in pending:
-                future.cancel()
-            collect(wait(pending).done)
-    return list(found.values()), interrupted
+            if not pending:
+                break
+            done = interruption.wait_for_one(pending)
+            pending -= done
+            collect(done)
+        stop.set()
+        for future in pending:
+            future.cancel()
+        collect(wait(pending).done)
+    return list(found.values()), interruption.requested
 
 
 @dataclass(frozen=True)
