@@ -117,9 +117,7 @@ def show_replay(console: Console, path: Path) -> int:
         result.add_column(heading, overflow="fold")
     for r in results:
         sides = [f"{o.measured:.6g} / {o.bound:.6g}" for o in (r.recorded.outcome, r.again.outcome)]
-        result.add_row(
-            r.claim.id, describe(r.recorded.case), *sides, "[green]yes[/]" if r.agrees else "[red]NO[/]"
-        )
+        result.add_row(r.claim.id, describe(r.recorded.case), *sides, "[green]yes[/]" if r.agrees else "[red]NO[/]")
     console.print(result)
     return 0 if all(r.agrees for r in results) else 1
 

@@ -238,9 +238,7 @@ def _margin(gamma: float, L: float, K: int) -> float:
     """c = 1 - gamma L (K - 1/2), which Theorems D0 and D need to be positive."""
     c = 1 - gamma * L * (K - 0.5)
     if c <= 0:
-        raise ValueError(
-            f"gamma: expected gamma L < 2/(2K-1) = {2 / (2 * K - 1):g}, got {gamma * L:g}; lower the step"
-        )
+        raise ValueError(f"gamma: expected gamma L < 2/(2K-1) = {2 / (2 * K - 1):g}, got {gamma * L:g}; lower the step")
     return c
 
 

@@ -143,9 +143,7 @@ def run(
 
     with (
         Interruption() as interruption,
-        ProcessPoolExecutor(
-            plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)
-        ) as pool,
+        ProcessPoolExecutor(plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)) as pool,
     ):
         pending: set[Work] = set()
         chunks = plan.chunks()

@@ -50,9 +50,7 @@ def ddg(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
         for k, block in enumerate(problem.blocks, start=1):
             s = t - (K - k)
             if s >= 0:
-                states[k - 1], w[t + 1][:, block] = rule.step(
-                    states[k - 1], t, w[t][:, block], g[s][:, block]
-                )
+                states[k - 1], w[t + 1][:, block] = rule.step(states[k - 1], t, w[t][:, block], g[s][:, block])
     return w
 
 
@@ -75,9 +73,7 @@ def drained_recursion(problem: Objective, w0: Array, samples: Array, rule: Rule)
             late[:, block] = x[max(0, t - (K - k))][:, block]
         gradient = problem.gradient(samples[:, t], late)
         for k, block in enumerate(problem.blocks, start=1):
-            states[k - 1], x[t + 1][:, block] = rule.step(
-                states[k - 1], t + K - k, x[t][:, block], gradient[:, block]
-            )
+            states[k - 1], x[t + 1][:, block] = rule.step(states[k - 1], t + K - k, x[t][:, block], gradient[:, block])
     return x
 
 

@@ -88,9 +88,7 @@ def noise_floor_over_modules(cycles: dict[int, dict[str, float]]) -> Figure:
     ax.plot(Ks, 2 * (Ks + Ks**4.0), "-", color=COLOURS["paper"], label=r"paper: $2(K + K^4)$")
     ax.plot(Ks, Ks - 0.5, "--", color=COLOURS["lin"], label=r"Theorem 1* (lin): $K - 1/2$")
     sharp = [bounds.theorem_1_sharp(0.0, 1.0, 1.0, int(K), 0.01, 1) / 0.01 for K in Ks]
-    ax.plot(
-        Ks, sharp, ":", color=COLOURS["sharp"], linewidth=2, label=r"Theorem 1* (sharp) at $\gamma L = 0.01$"
-    )
+    ax.plot(Ks, sharp, ":", color=COLOURS["sharp"], linewidth=2, label=r"Theorem 1* (sharp) at $\gamma L = 0.01$")
     found = [cycles[K]["S"] / cycles[K]["gamma L"] for K in cycles]
     ax.plot(
         list(cycles),
@@ -172,10 +170,7 @@ def stability_region() -> Figure:
     steps = np.geomspace(0.05, 3.0, 140)
     growth = np.array(
         [
-            [
-                stability.spectral_radius(np.eye(1, K).T @ np.eye(1, K), _unit_blocks(K), float(g))
-                for g in steps
-            ]
+            [stability.spectral_radius(np.eye(1, K).T @ np.eye(1, K), _unit_blocks(K), float(g)) for g in steps]
             for K in range(1, 9)
         ]
     )
@@ -186,12 +181,8 @@ def stability_region() -> Figure:
     curve = np.linspace(0.5, 8.5, 200)
     theory = 2 * np.sin(np.pi / (2 * (2 * np.maximum(curve, 1) - 1)))
     inside = curve >= 1
-    ax.plot(
-        curve[inside], theory[inside], color="black", linewidth=1.8, label=r"$2\,\sin\,\frac{\pi}{2(2K-1)}$"
-    )
-    ax.plot(
-        range(1, 9), [bounds.quadratic_threshold(K) for K in range(1, 9)], "o", color="black", markersize=4
-    )
+    ax.plot(curve[inside], theory[inside], color="black", linewidth=1.8, label=r"$2\,\sin\,\frac{\pi}{2(2K-1)}$")
+    ax.plot(range(1, 9), [bounds.quadratic_threshold(K) for K in range(1, 9)], "o", color="black", markersize=4)
     ax.plot(
         curve[inside],
         2 / (2 * curve[inside] - 1),
@@ -199,9 +190,7 @@ def stability_region() -> Figure:
         color=COLOURS["lin"],
         label=r"$\frac{2}{2K-1}$: enough for any $L$-smooth $f$ (Theorem D0)",
     )
-    ax.set(
-        xlabel="modules $K$", ylabel=r"step size $\gamma L$", yscale="log", xlim=(0.5, 8.5), ylim=(0.05, 3.0)
-    )
+    ax.set(xlabel="modules $K$", ylabel=r"step size $\gamma L$", yscale="log", xlim=(0.5, 8.5), ylim=(0.05, 3.0))
     ax.text(5.7, 1.1, r"unstable on $\frac{L}{2} w_1^2$", fontsize=10)
     ax.text(1.3, 0.075, "stable on every quadratic", fontsize=10)
     ax.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2]))

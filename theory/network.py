@@ -90,9 +90,7 @@ class SquashedNetwork(Problem):
 
     def __post_init__(self) -> None:
         if np.abs(self.targets).max() > 1:
-            raise ValueError(
-                f"targets: expected values in [-1, 1], got {np.abs(self.targets).max():g}; rescale them"
-            )
+            raise ValueError(f"targets: expected values in [-1, 1], got {np.abs(self.targets).max():g}; rescale them")
         self.n = len(self.inputs)
         self.layers = [SquashedLayer(a, b) for a, b in pairwise(self.widths)]
         edges = np.cumsum([0, *(layer.size for layer in self.layers)])
@@ -111,9 +109,7 @@ class SquashedNetwork(Problem):
             h1 = [u.scaled(layer.scale) for u in [*h, Magnitude.constant(1.0, d)]]
             weight = np.arange(block.start, block.stop).reshape(layer.outputs, len(h1))
             h = [
-                reduce(
-                    add, (Magnitude.squashed_weight(a, d) * u for a, u in zip(row, h1, strict=True))
-                ).tanh()
+                reduce(add, (Magnitude.squashed_weight(a, d) * u for a, u in zip(row, h1, strict=True))).tanh()
                 for row in weight
             ]
         return reduce(add, (u.half_squared_error(target) for u, target in zip(h, y, strict=True)))

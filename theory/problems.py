@@ -25,9 +25,7 @@ def split(d: int, K: int) -> tuple[slice, ...]:
     """Cut d coordinates into K consecutive blocks whose sizes differ by one at most."""
     integer("K", K, 1)
     if d < K:
-        raise ValueError(
-            f"d: expected at least one coordinate per block (K = {K}), got {d}; raise d or lower K"
-        )
+        raise ValueError(f"d: expected at least one coordinate per block (K = {K}), got {d}; raise d or lower K")
     edges = [d * k // K for k in range(K + 1)]
     return tuple(slice(a, b) for a, b in itertools.pairwise(edges))
 
@@ -159,9 +157,7 @@ class RidgeSum(Problem):
         centred = at_corners - at_corners.mean(axis=1, keepdims=True)
         self.variance = float((centred**2).sum(axis=-1).mean(axis=1).max())
         rising, falling = average > 0, average < 0
-        self.f_star = float(
-            (average[rising] * self.phi.infimum).sum() + (average[falling] * self.phi.supremum).sum()
-        )
+        self.f_star = float((average[rising] * self.phi.infimum).sum() + (average[falling] * self.phi.supremum).sum())
 
     def values(self, w: Array) -> Array:
         return np.asarray(self.phi.value(w @ self.directions.T) @ self.coefficients.T + w @ self.tilt.T)

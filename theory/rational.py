@@ -93,9 +93,7 @@ class ExactRidgeSum:
 
     def values(self, w: Array) -> Array:
         """f_1(w)..f_n(w): (..., d) -> (..., n)."""
-        return np.asarray(
-            self._phi(slope=False)(w @ self.directions.T) @ self.coefficients.T + w @ self.tilt.T
-        )
+        return np.asarray(self._phi(slope=False)(w @ self.directions.T) @ self.coefficients.T + w @ self.tilt.T)
 
     def f(self, w: Array) -> Array:
         """f(w): (..., d) -> (...)."""

@@ -31,9 +31,7 @@ def from_json(data: Any) -> Examination:
             f"record: expected claim, examples, worst and violation, got {data!r:.80}; use a file from verify"
         )
     (claim,) = select([data["claim"]])
-    return Examination(
-        claim, data["examples"], _found(claim, data["worst"]), _found(claim, data["violation"])
-    )
+    return Examination(claim, data["examples"], _found(claim, data["worst"]), _found(claim, data["violation"]))
 
 
 def write(path: Path, examinations: Iterable[Examination], seed: int) -> None:

@@ -44,10 +44,7 @@ def cycles(found: dict[int, dict[str, float]]) -> str:
 def floors() -> str:
     """Noise floors of quadratics."""
     fractions = (0.01, 0.1, 0.5, 1.0)
-    rows = [
-        [K, *(f"{tables.quadratic_floor(K, c / (2 * K - 1)):.3f}" for c in fractions)]
-        for K in (1, 2, 3, 4, 6)
-    ]
+    rows = [[K, *(f"{tables.quadratic_floor(K, c / (2 * K - 1)):.3f}" for c in fractions)] for K in (1, 2, 3, 4, 6)]
     return markdown(["K", *(f"γL = {c:g}/(2K-1)" for c in fractions)], rows)
 
 
@@ -78,9 +75,7 @@ def speeds() -> str:
         times = speed.Times.balanced(1.0, 2.0, K)
         linked = speed.Times.balanced(1.0, 2.0, K, latency=1e-3)
         rows.append(
-            [K]
-            + [f"{speed.speedup(times, s):.4g}" for s in speed.SCHEDULES]
-            + [f"{speed.speedup(linked, 'free'):.4g}"]
+            [K] + [f"{speed.speedup(times, s):.4g}" for s in speed.SCHEDULES] + [f"{speed.speedup(linked, 'free'):.4g}"]
         )
     return markdown(["K", *speed.SCHEDULES, "free, latency (F+B)/3000"], rows)
 

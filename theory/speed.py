@@ -129,9 +129,7 @@ def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
     return finished
 
 
-def _tasks(
-    times: Times, schedule: str, iterations: int
-) -> Iterator[tuple[Task, float, list[tuple[Task, float]]]]:
+def _tasks(times: Times, schedule: str, iterations: int) -> Iterator[tuple[Task, float, list[tuple[Task, float]]]]:
     """(task, duration, [(needed task, delay of its message)])."""
     K, latency = times.K, times.latency
     for t in range(iterations):
@@ -157,6 +155,4 @@ def _tasks(
 
 def _check_schedule(schedule: str) -> None:
     if schedule not in SCHEDULES:
-        raise ValueError(
-            f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}; pick one of these"
-        )
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}; pick one of these")

@@ -27,9 +27,7 @@ def deviation(H: Array, blocks: tuple[slice, ...], gamma: float, iteration: Iter
     K, d = len(blocks), len(H)
     problem = Quadratic(H, np.zeros((1, d)), K)
     T = 4 * K
-    w = iteration(problem, np.linspace(1.0, 2.0, d), np.zeros((1, T), dtype=int), SGD(np.full(T, gamma)))[
-        :, 0
-    ]
+    w = iteration(problem, np.linspace(1.0, 2.0, d), np.zeros((1, T), dtype=int), SGD(np.full(T, gamma)))[:, 0]
     matrix = transition(H, blocks, gamma)
     predicted = [matrix @ w[t - K + 1 : t + 1][::-1].ravel() for t in range(K - 1, T)]
     return float(np.abs(np.array(predicted)[:, :d] - w[K:]).max() / np.abs(w).max())

@@ -46,9 +46,7 @@ class Tightness:
     need_v: float
 
 
-def tightness(
-    K: int, gamma_L: float, *, family: str = "sqrt+noise", count: int = 40, seed: int = 0
-) -> Tightness:
+def tightness(K: int, gamma_L: float, *, family: str = "sqrt+noise", count: int = 40, seed: int = 0) -> Tightness:
     """S_T/bound over random problems; and the smallest C that Lemma R (full) and Lemma V would have needed,
     which are proved with C = lemma_r_full(K) and K - 1/2."""
     ratios: dict[str, list[float]] = {name: [] for name in FORMS}

@@ -18,9 +18,7 @@ def iterate(gradient_for):
             for k, block in enumerate(problem.blocks, start=1):
                 g = gradient_for(problem, w, samples, t, K - k, k)
                 if g is not None:
-                    states[k - 1], w[t + 1][:, block] = rule.step(
-                        states[k - 1], t, w[t][:, block], g[:, block]
-                    )
+                    states[k - 1], w[t + 1][:, block] = rule.step(states[k - 1], t, w[t][:, block], g[:, block])
         return w
 
     return iteration

@@ -41,9 +41,7 @@ def test_sharp_costs_nothing_to_leading_order():
     """At gamma = sqrt(2A/(LMT)) and large T it tends to SGD's sqrt(2ALM/T)."""
     long = 10**12
     gamma = math.sqrt(2 * A / (L * M * long))
-    assert bounds.theorem_1_sharp(A, L, M, 5, gamma, long) == pytest.approx(
-        math.sqrt(2 * A * L * M / long), rel=1e-2
-    )
+    assert bounds.theorem_1_sharp(A, L, M, 5, gamma, long) == pytest.approx(math.sqrt(2 * A * L * M / long), rel=1e-2)
 
 
 def test_theorem_2_tends_to_zero():

@@ -49,9 +49,7 @@ def test_identity_claims_catch_every_mutant(name, mutant):
 STOCHASTIC = [
     claim.id
     for claim in CLAIMS.values()
-    if claim.kind is Kind.UPPER_BOUND
-    and claim.case_type is Case
-    and claim.id not in ("lyapunov", "theorem-d0")
+    if claim.kind is Kind.UPPER_BOUND and claim.case_type is Case and claim.id not in ("lyapunov", "theorem-d0")
 ]
 
 
@@ -160,9 +158,7 @@ def test_every_written_counterexample_refutes(claim):
 def test_counterexample_disappears_at_a_large_step():
     """The violation is a matter of small steps: at gamma = 0.01 the slack of M_K covers it."""
     (written,) = lemma_1_written.HISTORY.strategy.elements
-    assert not lemma_1_written.check(replace(written, gammas=("0.01",) * 3), ddg).violates(
-        Kind.FALSE_AS_STATED
-    )
+    assert not lemma_1_written.check(replace(written, gammas=("0.01",) * 3), ddg).violates(Kind.FALSE_AS_STATED)
 
 
 @pytest.mark.parametrize("name", ["lemma-1-search-history", "lemma-1-search-warm-up"])

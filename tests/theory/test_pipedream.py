@@ -34,9 +34,7 @@ def test_versions_without_any_algebra(K):
             backwards.append((self.k, cache, w))
             return dout, None
 
-    pipedream(
-        [Counting(k) for k in range(K)], [0] * K, range(9), lambda b, out: out, lambda k, w, dw, b: w + 1
-    )
+    pipedream([Counting(k) for k in range(K)], [0] * K, range(9), lambda b, out: out, lambda k, w, dw, b: w + 1)
     assert sorted(forwards) == [(k, b, max(0, b - (K - 1 - k))) for k in range(K) for b in range(9)]
     assert sorted(backwards) == sorted(forwards)
 

@@ -70,9 +70,7 @@ def test_lemma_1_fails_on_half_the_histories():
 
 
 def test_report_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        tables, "huber_cycle", lambda K: {"gamma L": 1.0, "S": 1.0, "S/lin": 0.5, "S/paper": 0.1}
-    )
+    monkeypatch.setattr(tables, "huber_cycle", lambda K: {"gamma L": 1.0, "S": 1.0, "S/lin": 0.5, "S/paper": 0.1})
     monkeypatch.setattr(report, "searched", lambda: "nothing")
     for name in ("tightness", "adversarial", "floors", "decreasing", "shares"):
         monkeypatch.setattr(report, name, lambda: "| table |")

@@ -44,8 +44,7 @@ def test_verify_reports_records_and_replays(tmp_path):
 def test_results_do_not_depend_on_processes_and_repeat():
     claims = select(["distance", "reduction"])
     first, second = (
-        [records.to_json(e) for e in campaign.run(campaign.Plan(claims, 60, 5, processes=p))[0]]
-        for p in (1, 2)
+        [records.to_json(e) for e in campaign.run(campaign.Plan(claims, 60, 5, processes=p))[0]] for p in (1, 2)
     )
     assert first == second
 

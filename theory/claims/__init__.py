@@ -81,7 +81,5 @@ def select(ids: Iterable[str]) -> list[Claim]:
     wanted = list(ids)
     for name in wanted:
         if name not in CLAIMS:
-            raise ValueError(
-                f"claims: expected some of {', '.join(CLAIMS)}, got {name!r}; check the spelling"
-            )
+            raise ValueError(f"claims: expected some of {', '.join(CLAIMS)}, got {name!r}; check the spelling")
     return [CLAIMS[name] for name in wanted] or list(CLAIMS.values())

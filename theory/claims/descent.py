@@ -75,9 +75,7 @@ SIMPLE = _claim(
     STEPS_UP_TO_1,
     "ours, PROOFS.md section 6, Lemma R (simple)",
 )
-HALF = _claim(
-    "lemma-r-half", r"\tfrac12", _half, KINDS, ANY_STEPS, "ours, PROOFS.md section 6, Lemma R (half)"
-)
+HALF = _claim("lemma-r-half", r"\tfrac12", _half, KINDS, ANY_STEPS, "ours, PROOFS.md section 6, Lemma R (half)")
 FULL = _claim(
     "lemma-r-full",
     "",

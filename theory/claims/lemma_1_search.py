@@ -105,8 +105,7 @@ def _claim(form: str, hypotheses: str, warm_up: bool) -> Claim:
         id=f"lemma-1-search-{form}",
         statement=r"E[f(w^{t+1})|F_t] - f(w^t) \le -\tfrac{\gamma}{2}\|\nabla f(w^t)\|^2 + \gamma^2 L M_K",
         hypotheses=hypotheses,
-        source="Huo et al., arXiv 1804.10574, Lemma 1, as commonly stated; "
-        "counterexample searched, not written",
+        source="Huo et al., arXiv 1804.10574, Lemma 1, as commonly stated; counterexample searched, not written",
         kind=Kind.FALSE_AS_STATED,
         strategy=instances(warm_up).filter(admissible),
         check=check,

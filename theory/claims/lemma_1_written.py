@@ -44,9 +44,7 @@ def check(written: Written, iteration: Iteration) -> Outcome:
         objects([[0] * K for _ in written.coefficients], Decimal),
         K,
     )
-    return check_history(
-        problem, decimals(written.start), decimals(written.gammas), written.history, iteration
-    )
+    return check_history(problem, decimals(written.start), decimals(written.gammas), written.history, iteration)
 
 
 def _claim(form: str, reading: str, hypotheses: str, *examples: Written) -> Claim:
@@ -65,8 +63,7 @@ def _claim(form: str, reading: str, hypotheses: str, *examples: Written) -> Clai
 HISTORY = _claim(
     "per-history",
     r"E[f(w^{t+1})|w^t] - f(w^t)",
-    "t >= K-1, given w^t; n = K = 2: "
-    "drawing sample 2 leaves w^1 = w^0, and module 1 then applies its zero gradient",
+    "t >= K-1, given w^t; n = K = 2: drawing sample 2 leaves w^1 = w^0, and module 1 then applies its zero gradient",
     Written(((2, 2), (0, 0)), ("4/3", "7/24"), ("0.001",) * 3, (1,)),
 )
 RISING = _claim(

@@ -24,8 +24,7 @@ def checker(bound: Callable[..., float], share: float) -> Callable[[Case, Iterat
         f = problem.f(run.x)
         grad2 = (problem.grad(run.w) ** 2).sum(axis=-1)
         measured = [
-            given_history(f[t + 1] - f[t] + share * case.gamma * grad2[t], case.n, t).max()
-            for t in range(case.T)
+            given_history(f[t + 1] - f[t] + share * case.gamma * grad2[t], case.n, t).max() for t in range(case.T)
         ]
         noise = bound(case.gamma, problem.L, problem.gradient_bound(), case.K, grad2=0.0)
         return worst(np.array(measured), noise, rounding(f))

@@ -115,17 +115,13 @@ constants = st.builds(
 
 def check_bounds(c: Constants, iteration: Iteration) -> Outcome:
     """The largest relative deviation from the textbook over all bounds at K = 1."""
-    deviations = {
-        name: abs(bound(c, 1) - textbook(c)) / textbook(c) for name, (bound, textbook) in PAIRS.items()
-    }
+    deviations = {name: abs(bound(c, 1) - textbook(c)) / textbook(c) for name, (bound, textbook) in PAIRS.items()}
     return Outcome(max(deviations.values()), 1e-12)
 
 
 def check_monotone(c: Constants, iteration: Iteration) -> Outcome:
     """bound(K-1)/bound(K), the largest over all bounds and K = 2..5, against 1."""
-    ratios = [
-        bound(c, K - 1) / bound(c, K) for bound, _ in PAIRS.values() for K in range(2, 6) if bound(c, K) > 0
-    ]
+    ratios = [bound(c, K - 1) / bound(c, K) for bound, _ in PAIRS.values() for K in range(2, 6) if bound(c, K) > 0]
     return Outcome(max(ratios), 1.0, slack=1e-12)
 
 

@@ -26,8 +26,7 @@ CLAIM = Claim(
     statement=r"\tfrac1{\Gamma_T}\sum_{t<T}\gamma_t E\|\nabla f(w^t)\|^2 \le "
     r"\tfrac{2(f(w^0)-f^*)}{\Gamma_T} + \tfrac{2\sum\gamma_t^2 L M_K}{\Gamma_T}, \quad M_K = KM + K^5 M",
     hypotheses="bounded gradients, gamma_t = gamma_0/(1+t), gamma_0 L <= 1",
-    source="Huo et al., arXiv 1804.10574, Theorem 2 and its corollary, as commonly stated; "
-    "true by PROOFS.md section 4",
+    source="Huo et al., arXiv 1804.10574, Theorem 2 and its corollary, as commonly stated; true by PROOFS.md section 4",
     kind=Kind.UPPER_BOUND,
     strategy=cases(steps=("harmonic",), gamma_L=STEPS_UP_TO_1, sampled=True),
     check=check,

@@ -31,9 +31,7 @@ def shifted(case: Case, run: Run) -> Array:
     return total
 
 
-def checker(
-    left: Callable[[Case, Run], Array], bound: Callable[..., float]
-) -> Callable[[Case, Iteration], Outcome]:
+def checker(left: Callable[[Case, Run], Array], bound: Callable[..., float]) -> Callable[[Case, Iteration], Outcome]:
     """E of the left side against bound(A, L, M, K, gammas, T)."""
 
     def check(case: Case, iteration: Iteration) -> Outcome:
