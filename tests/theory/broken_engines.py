@@ -11,7 +11,8 @@ def with_modules(change):
         drains = stop > task.iterations
         for module in pipeline.modules:
             change(module, len(pipeline.modules))
-        return reference.run(pipeline, task, start, task.iterations + pipeline.delay if drains else stop)
+        lasting = Task(task.batch, task.loss, lambda t: task.gamma(min(t, stop - 1)), task.iterations)
+        return reference.run(pipeline, lasting, start, task.iterations + pipeline.delay if drains else stop)
 
     return engine
 
