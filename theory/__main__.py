@@ -1,4 +1,4 @@
-"""python -m theory verify | report"""
+"""python -m theory verify | report | audit | speed | claims"""
 
 from __future__ import annotations
 
@@ -134,6 +134,44 @@ def report(
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
         task = bar.add_task("", total=None)
         path = writer.write(out, progress=lambda name: bar.update(task, description=name))
+    print(f"wrote {path}")
+
+
+@app.command()
+def audit(
+    out: Annotated[Path, typer.Option(help="Folder for audit.md and audit.png.")],
+    model: Annotated[str, typer.Option(help="Network of ddg_ref.")] = "mlp",
+    data: Annotated[str, typer.Option(help="Data set of ddg_ref, or the path of an .npz file.")] = "digits",
+    modules: Annotated[int, typer.Option(help="K.")] = 4,
+    iterations: Annotated[int, typer.Option(help="Length of the run.")] = 400,
+    lr: Annotated[float, typer.Option(help="Step size gamma.")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Samples of a minibatch, which is what i counts.")] = 64,
+    width: Annotated[int | None, typer.Option(help="As in ddg_ref.")] = None,
+    depth: Annotated[int | None, typer.Option(help="As in ddg_ref.")] = None,
+    loss: Annotated[str, typer.Option(help="Loss of ddg_ref; both are nonnegative.")] = "cross-entropy",
+    engine: Annotated[str, typer.Option(help="Engine of ddg_ref.")] = "threads",
+    seed: Annotated[int, typer.Option(help="Weights, partition into minibatches, and draws.")] = 0,
+    points: Annotated[int, typer.Option(help="Iterations at which the gradient of f is measured.")] = 40,
+    segments: Annotated[int, typer.Option(help="How many of them also measure L and the gradients of samples.")] = 6,
+) -> None:
+    """Train a network of ddg_ref and hold the run against what the statements assume and promise."""
+    from theory import audit_report
+    from theory.audit import Plan
+    from theory.audit import audit as measure
+
+    if out.exists() and not out.is_dir():
+        raise fail(ValueError(f"out: expected a folder, got the file {out}; name another place"))
+    try:
+        plan = Plan(
+            model, data, modules, iterations, lr, batch_size, width, depth, loss, engine, seed, points, segments
+        )
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            found = measure(plan, progress=lambda name: bar.update(task, description=name))
+    except ValueError as error:
+        raise fail(error) from None
+    path = audit_report.write(found, out)
+    print(path.read_text())
     print(f"wrote {path}")
 
 
