@@ -175,6 +175,44 @@ def audit(
     print(f"wrote {path}")
 
 
+@app.command()
+def speed(
+    width: Annotated[int, typer.Option(help="Units of each layer.")] = 512,
+    depth: Annotated[int, typer.Option(help="Linear layers.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Samples per iteration.")] = 128,
+    modules: Annotated[int, typer.Option(help="K, a thread each: no more than there are cores.")] = 2,
+    iterations: Annotated[int, typer.Option(help="Iterations per turn.")] = 20,
+    turns: Annotated[int, typer.Option(help="Turns; medians over them are printed.")] = 9,
+) -> None:
+    """Predict the time of an iteration of ddg_ref from the times of its modules, and hold it against the clock."""
+    from theory import timing
+
+    console = Console()
+    try:
+        plan = timing.Plan(width, depth, batch_size, modules, iterations, turns)
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            measured = timing.compare(plan, progress=lambda name: bar.update(task, description=name))
+    except ValueError as error:
+        raise fail(error) from None
+    console.print(
+        f"MLP {depth} x {width}, batch {batch_size}, K = {modules}, float32; milliseconds, medians of {turns} turns"
+    )
+    for heading, rows in (
+        (("module", "measured", "forward", "backward", "update"), timing.module_rows(measured)),
+        (
+            ("schedule", "predicted", "measured", "predicted/measured", "lowest to highest"),
+            timing.period_rows(measured),
+        ),
+    ):
+        result = Table()
+        for name in heading:
+            result.add_column(name)
+        for row in rows:
+            result.add_row(*row)
+        console.print(result)
+
+
 @app.command("claims")
 def list_claims() -> None:
     """List every claim with its kind, hypotheses and source."""

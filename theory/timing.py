@@ -1,10 +1,13 @@
 """The prediction of `theory.speed` against the clock: ddg_ref's threads on this machine.
 
-The times of the modules are measured without any pipeline: `alone`, the modules take turns; `together`, every module has
-its own thread and loops over its own work, exchanging nothing. So a prediction knows nothing of channels, queues or
+The times of the modules are measured without any pipeline: `alone`, the modules take turns; `together`, every module
+has its own thread and loops over its own work, exchanging nothing. So a prediction knows nothing of channels, queues or
 waiting. Backpropagation, where one worker at a time is busy, is predicted from the former; free-running DDG from the
-latter, since two busy workers slow each other down (memory, clock rate, the interpreter's lock). These and the runs they
-predict take turns, a few iterations each, so that a machine that is sometimes busy is so for all of them.
+latter, since two busy workers slow each other down (memory, clock rate, the interpreter's lock).
+
+These and the runs they predict take turns of a few iterations each, and a prediction is compared with what was measured
+in the same turn. Within a turn times are means, so that what other processes take away counts on both sides; over the
+turns, medians.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from threading import Barrier, Thread
 from time import perf_counter
 
@@ -71,25 +74,25 @@ class Plan:
 
 @dataclass
 class Run:
-    """One training run that goes on for a few iterations at a time; seconds of each iteration, within the turns."""
+    """One training run that goes on for a few iterations at a time."""
 
     training: Training
     done: int = 0
-    seconds: list[float] = field(default_factory=list)
 
-    def go(self, iterations: int) -> None:
-        """`iterations` more, of which the last three quarters count: the pipeline is then full and running."""
+    def go(self, iterations: int) -> float:
+        """`iterations` more; mean seconds of the last three quarters of them, when the pipeline is full and running."""
         stop = self.done + iterations
         progress = ENGINES["threads"](self.training.pipeline, self.training.task, self.done, stop)
         self.training.task.results.clear()
         counted = self.done + iterations // 4
         self.done = stop
-        self.seconds += iteration_times([span for span in progress.spans if span.iteration >= counted])
+        return iteration_time([span for span in progress.spans if span.iteration >= counted])
 
 
-def iteration_times(spans: list[Span]) -> list[float]:
-    """From one update of module 1 to the next."""
-    return [after.stop - before.stop for before, after in pairwise(s for s in spans if (s.k, s.phase) == (1, "update"))]
+def iteration_time(spans: list[Span]) -> float:
+    """Mean time from one update of module 1 to the next."""
+    ends = [span.stop for span in spans if (span.k, span.phase) == (1, "update")]
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
 @dataclass(frozen=True)
@@ -148,44 +151,80 @@ def together(modules: list[Work], iterations: int) -> None:
         thread.join()
 
 
-def times(modules: list[Work]) -> Times:
-    """Medians."""
-    forward, backward, update = (np.array([median(work.seconds[phase]) for work in modules]) for phase in PHASES)
-    return Times(forward, backward, update=update)
+def mean_times(modules: list[Work]) -> Times:
+    """Means over what was timed since the last call."""
+    means = np.array([[fmean(work.seconds[phase]) for work in modules] for phase in PHASES])
+    for work in modules:
+        for phase in PHASES:
+            work.seconds[phase].clear()
+    return Times(means[0], means[1], update=means[2])
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Turn:
     """Times of the modules, alone and together; measured seconds per iteration of bp and of ddg."""
 
     alone: Times
     together: Times
-    bp: list[float]
-    ddg: list[float]
-
-    def rows(self) -> list[tuple[str, float, float]]:
-        """(schedule, predicted, measured) seconds per iteration."""
-        return [
-            ("bp", period(self.alone, "bp"), median(self.bp)),
-            ("free", period(self.together, "free"), median(self.ddg)),
-        ]
+    bp: float
+    ddg: float
 
 
-def compare(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Comparison:
-    """Measure, in turns; the first turn only warms up."""
-    runs = {method: Run(plan.training(method)) for method in ("bp", "ddg")}
+def compare(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> list[Turn]:
+    """Measure; a turn that warms up is left out."""
+    bp, ddg = Run(plan.training("bp")), Run(plan.training("ddg"))
     apart, busy = works(plan.training("ddg")), works(plan.training("ddg"))
+    turns = []
     with one_blas_thread():
-        for turn in range(plan.turns + 1):
-            progress(f"turn {turn} of {plan.turns}" if turn else "warming up")
+        for number in range(plan.turns + 1):
+            progress(f"turn {number} of {plan.turns}" if number else "warming up")
             alone(apart, plan.iterations)
-            runs["bp"].go(plan.iterations)
+            bp_seconds = bp.go(plan.iterations)
             together(busy, plan.iterations)
-            runs["ddg"].go(plan.iterations)
-            if turn == 0:
-                for run in runs.values():
-                    run.seconds.clear()
-                for work in apart + busy:
-                    for phase in PHASES:
-                        work.seconds[phase].clear()
-    return Comparison(times(apart), times(busy), runs["bp"].seconds, runs["ddg"].seconds)
+            turns.append(Turn(mean_times(apart), mean_times(busy), bp_seconds, ddg.go(plan.iterations)))
+    return turns[1:]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Medians over the turns: predicted and measured seconds per iteration, and their ratio turn by turn."""
+
+    schedule: str
+    predicted: float
+    measured: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def verdicts(turns: list[Turn]) -> list[Verdict]:
+    """bp from the modules alone, free-running ddg from the modules together."""
+    found = []
+    for schedule, pairs in (
+        ("bp", [(period(turn.alone, "bp"), turn.bp) for turn in turns]),
+        ("free", [(period(turn.together, "free"), turn.ddg) for turn in turns]),
+    ):
+        ratios = [predicted / measured for predicted, measured in pairs]
+        predicted, measured = (median(side) for side in zip(*pairs, strict=True))
+        found.append(Verdict(schedule, predicted, measured, median(ratios), min(ratios), max(ratios)))
+    return found
+
+
+def module_rows(turns: list[Turn]) -> list[tuple[str, ...]]:
+    """(module, alone or together, forward, backward, update in milliseconds)."""
+    rows = []
+    for how in ("alone", "together"):
+        seen = np.array([[getattr(getattr(turn, how), phase) for phase in PHASES] for turn in turns])  # (turns, 3, K)
+        for k, column in enumerate(1e3 * np.median(seen, axis=0).T, start=1):
+            rows.append((str(k), how, *(f"{value:.2f}" for value in column)))
+    return rows
+
+
+def period_rows(turns: list[Turn]) -> list[tuple[str, ...]]:
+    """(schedule, predicted, measured in milliseconds, ratio, its range); the two-phase schedule is not in ddg_ref."""
+    rows = []
+    for v in verdicts(turns):
+        spread = f"{v.lowest:.2f} to {v.highest:.2f}"
+        rows.append((v.schedule, f"{1e3 * v.predicted:.2f}", f"{1e3 * v.measured:.2f}", f"{v.ratio:.2f}", spread))
+    two_phase = median(period(turn.together, "two-phase") for turn in turns)
+    return [*rows, ("two-phase", f"{1e3 * two_phase:.2f}", "not run", "", "")]
