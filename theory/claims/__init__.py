@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from theory.claims import (
     any_optimizer,
+    back_to_w,
     best_step,
     delayed_view,
     descent,
@@ -48,6 +49,7 @@ CLAIMS: dict[str, Claim] = {
         distance.CLAIM,
         lemma_v.CLAIM,
         lemma_v.HALF,
+        back_to_w.CLAIM,
         theorem_1.CLAIM,
         theorem_1_star.LIN,
         theorem_1_star.CLEAN,
