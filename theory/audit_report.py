@@ -16,9 +16,10 @@ from theory.tables import FORMS
 NOTES = """
 Certificates, up to rounding: f* >= 0; L is at least the L seen, M at least the M seen (both are attained at points of
 this run or next to it), so a condition that fails with them fails. Estimates: that a condition holds because it did not
-fail here, and the mean squared gradient, which is seen on one history and at {points} of {T} iterations. With the true
-L and M no bound is smaller than printed. Each f_i is the loss of one of n = {n} fixed minibatches, drawn independently
-and uniformly; with batch norm that makes f_i well defined, while single samples have no gradient of their own.
+fail here, and the mean squared gradient, which is seen on one history and at {points} of {T} iterations. With valid L,
+M and variance in place of those seen, and f* = 0, no bound is smaller than printed. Each f_i is the loss of one of
+n = {n} fixed minibatches, drawn independently and uniformly; with batch norm that makes f_i well defined, while single
+samples have no gradient of their own.
 """.strip()
 
 
@@ -32,12 +33,15 @@ def assumptions(a: Audit) -> list[tuple[str, str, str]]:
         verdict = f"fails, on {over} of {len(a.segments)} segments" if over else "not refuted"
         return condition, f"γL ≥ {gamma_L:.3g}", verdict
 
-    sample = "no such gradient (batch norm)" if a.sample_M is None else f"M ≥ {a.sample_M:.4g}"
+    unknown = "no finite M is known; not refuted"
+    sample = (
+        ("no such gradient (batch norm)", "undefined") if a.sample_M is None else (f"M ≥ {a.sample_M:.4g}", unknown)
+    )
     return [
         step("γL ≤ 1 (Theorem 1 of the paper)", 1.0),
         step(f"γL < 2/(2K-1) = {2 / (2 * K - 1):.3g} (Theorems D0, D)", 2 / (2 * K - 1)),
-        ("bounded gradients, i a minibatch", f"M ≥ {a.M:.4g}", "no finite M is known; not refuted"),
-        ("bounded gradients, i a sample", sample, "no finite M is known; not refuted"),
+        ("bounded gradients, i a minibatch", f"M ≥ {a.M:.4g}", unknown),
+        ("bounded gradients, i a sample", *sample),
         (
             "distance of w and x at most γ(K-1)√M",
             f"{longest:.3g} against {a.plan.lr * (K - 1) * a.M**0.5:.3g}",

@@ -146,8 +146,8 @@ def adversarial(K: int, form: str, *, tries: int = 2500, seed: int = 0) -> float
     """The largest S_T/bound that a (1+1) evolution strategy finds: n = 2, T = 7, exact over 128 sequences.
 
     `form` is one of FORMS, or STEP: then the share of its noise term that Lemma V's second form (2') needed, in the
-    worst iteration and history. The strategy mutates directions, coefficients, noise, start and gamma L of a sum of sqrt ridges, and keeps what is
-    no worse.
+    worst iteration and history. The strategy mutates directions, coefficients, noise, start and gamma L of a sum of
+    sqrt ridges, and keeps what is no worse.
     """
     rng = np.random.default_rng([seed, K])
     d, samples = K + 1, all_sequences(2, 7)

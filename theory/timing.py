@@ -1,9 +1,9 @@
 """The prediction of `theory.speed` against the clock: ddg_ref's threads on this machine.
 
-The times of the modules are measured without any pipeline: `alone`, the modules take turns; `together`, every module
-has its own thread and loops over its own work, exchanging nothing. So a prediction knows nothing of channels, queues or
-waiting. Backpropagation, where one worker at a time is busy, is predicted from the former; free-running DDG from the
-latter, since two busy workers slow each other down (memory, clock rate, the interpreter's lock).
+The times of the modules are measured without any pipeline: every module has its own thread and loops over its own
+work, exchanging nothing. `alone`, they take turns; `together`, all are busy. So a prediction knows nothing of channels,
+queues or waiting. Backpropagation, where one worker at a time is busy, is predicted from the former; free-running DDG
+from the latter, since two busy workers slow each other down (memory, clock rate, the interpreter's lock).
 
 These and the runs they predict take turns of a few iterations each, and a prediction is compared with what was measured
 in the same turn. Within a turn times are means, so that what other processes take away counts on both sides; over the
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from statistics import fmean, median
-from threading import Barrier, Thread
+from threading import Semaphore, Thread
 from time import perf_counter
 
 import numpy as np
@@ -26,12 +27,15 @@ from ddg_ref.config import Config
 from ddg_ref.data import Dataset
 from ddg_ref.engines import ENGINES
 from ddg_ref.modules import Module
+from ddg_ref.task import Task
 from ddg_ref.timeline import Span
 from ddg_ref.training import Training
 from theory.checks import integer
 from theory.speed import Times, period
 
 PHASES = ("forward", "backward", "update")
+BATCHES = 8
+"""Different inputs that a module works on in turn: as in training, they do not wait in its core's cache."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +101,23 @@ def iteration_time(spans: list[Span]) -> float:
 
 @dataclass(frozen=True)
 class Work:
-    """What one module does in an iteration, on an input and an error gradient that stay the same."""
+    """What one module does in an iteration, with the batches that stand in `inputs` and `errors`, in turn.
+
+    The error gradient of the last module is the loss's, and part of its forward time; fetching the batch is part of the
+    first one's.
+    """
 
     module: Module
-    x: Array
-    dy: Array
+    inputs: list[Callable[[], Array]]
+    errors: list[Callable[[Array], Array]]
     seconds: dict[str, list[float]] = field(default_factory=lambda: {phase: [] for phase in PHASES})
 
-    def once(self) -> None:
+    def once(self, t: int) -> None:
         """Forward, backward, update; each timed."""
         at = [perf_counter()]
-        self.module.forward(0, self.x)
+        dy = self.errors[t % BATCHES](self.module.forward(t, self.inputs[t % BATCHES]()))
         at.append(perf_counter())
-        grads: Params = self.module.backward(0, self.dy)[1]
+        grads: Params = self.module.backward(t, dy)[1]
         at.append(perf_counter())
         self.module.update(grads, 1e-9)
         at.append(perf_counter())
@@ -118,33 +126,45 @@ class Work:
 
 
 def works(training: Training) -> list[Work]:
-    """The work of each module, with the arrays of batch 0."""
-    x, found = training.batches(0)[0], []
-    for module in training.pipeline.modules:
-        y = module.forward(0, x)
-        module.queue.clear()
-        found.append(Work(module, x, np.full_like(y, 1e-3)))
-        x = y
+    """The work of each module; what comes from its neighbours was computed beforehand, by a pass up and down."""
+    modules, task = training.pipeline.modules, training.task
+    found = [Work(module, [], []) for module in modules]
+    for t in range(BATCHES):
+        x = task.batch(t)[0]
+        for work in found:
+            work.inputs.append(partial(_same, x) if work is not found[0] else partial(_samples, task, t))
+            x = work.module.forward(t, x)
+        dy: Array | None = task.error_gradient(t, x)
+        for work in reversed(found):
+            assert dy is not None  # only module 1 gives none
+            work.errors.append(partial(_instead, dy) if work is not found[-1] else partial(task.error_gradient, t))
+            dy = work.module.backward(t, dy)[0]
     return found
 
 
-def alone(modules: list[Work], iterations: int) -> None:
-    """One after the other."""
-    for _ in range(iterations):
-        for work in modules:
-            work.once()
+def _same(x: Array) -> Array:
+    return x
 
 
-def together(modules: list[Work], iterations: int) -> None:
-    """Each in its own thread, all at once."""
-    barrier = Barrier(len(modules))
+def _samples(task: Task, t: int) -> Array:
+    return task.batch(t)[0]
 
-    def loop(work: Work) -> None:
-        barrier.wait()
-        for _ in range(iterations):
-            work.once()
 
-    threads = [Thread(target=loop, args=(work,)) for work in modules]
+def _instead(dy: Array, y: Array) -> Array:
+    return dy
+
+
+def in_threads(modules: list[Work], iterations: int, *, taking_turns: bool) -> None:
+    """Each module loops in its own thread, all at once or one at a time."""
+    batons = [Semaphore(int(not taking_turns or k == 0)) for k in range(len(modules))]
+
+    def loop(k: int) -> None:
+        for t in range(iterations):
+            batons[k].acquire()
+            modules[k].once(t)
+            batons[(k + 1) % len(modules) if taking_turns else k].release()
+
+    threads = [Thread(target=loop, args=(k,)) for k in range(len(modules))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -178,9 +198,9 @@ def compare(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> 
     with one_blas_thread():
         for number in range(plan.turns + 1):
             progress(f"turn {number} of {plan.turns}" if number else "warming up")
-            alone(apart, plan.iterations)
+            in_threads(apart, plan.iterations, taking_turns=True)
             bp_seconds = bp.go(plan.iterations)
-            together(busy, plan.iterations)
+            in_threads(busy, plan.iterations, taking_turns=False)
             turns.append(Turn(mean_times(apart), mean_times(busy), bp_seconds, ddg.go(plan.iterations)))
     return turns[1:]
 

@@ -19,9 +19,9 @@ def test_iteration_time_is_from_update_to_update_of_module_1():
 
 def test_work_of_a_module_is_timed_by_phase():
     modules = works(SMALL.training("ddg"))
-    for _ in range(3):
+    for t in range(3):
         for work in modules:
-            work.once()
+            work.once(t)
     assert all(len(work.seconds[phase]) == 3 for work in modules for phase in PHASES)
     assert not any(work.module.queue for work in modules)
     times = mean_times(modules)
