@@ -1,6 +1,6 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
-from threading import Thread
+from threading import Event, Thread
 from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
@@ -45,24 +45,28 @@ class Worker(Thread):
         self._fault = task.fault
         self.activity = Activity(module.k)
         self.reached = start
+        self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
-        begin = self.activity.begin if self._fault is None else self._begin_with_fault
         try:
             with unwatched_overflow():
-                self.reached = work(*self._arguments, begin)
+                self.reached = work(*self._arguments, self._begin)
             self.activity.end()
         except StoppedError:
             pass
         except BaseException as error:  # whatever it is, the caller must see it and nobody may wait for this worker
             self.failure = error
             self._signal.set()
+        finally:
+            self.done.set()
 
-    def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
+    def _begin(self, phase: str, iteration: int, batch: int) -> None:
+        if self._signal.is_set:
+            raise StoppedError
         self.activity.begin(phase, iteration, batch)
-        assert self._fault is not None
-        self._fault(self.activity.k, phase, iteration)
+        if self._fault is not None:
+            self._fault(self.activity.k, phase, iteration)
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
@@ -92,8 +96,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         finally:
             signal.set()
             for worker in workers:
-                if worker.ident is not None:
-                    worker.join(patience)
+                if worker.ident is not None and worker.done.wait(patience):
+                    worker.join()
     for worker in workers:
         if worker.failure is not None:
             raise_failure(worker)
@@ -103,9 +107,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while worker.is_alive():
-            worker.join(None if stall_timeout is None else stall_timeout / 4)
-            alive = [other for other in workers if other.is_alive()]
+        while not worker.done.wait(None if stall_timeout is None else stall_timeout / 4):
+            alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
                 raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))
