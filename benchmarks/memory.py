@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.contenders import Work, resnet
 from benchmarks.timing import Ratio
 from ddg_ref.engines import ENGINES
-from ddg_ref.modules import Pipeline
+from ddg_ref.training import Training
 
 WARM, ITERATIONS = 6, 6
 
@@ -26,33 +26,25 @@ def buffers(value: Any) -> Iterator[np.ndarray]:
             yield from buffers(part)
 
 
-def held(pipeline: Pipeline) -> int:
+def held(training: Training) -> int:
     """Bytes of weights, stashed weights, optimizer state, running statistics and caches when each is at its largest.
 
-    Module k holds d_k + 1 batches between its forward and its backward pass; between iterations it holds d_k.
+    Module k holds d_k + 1 batches between its forward and its backward pass; between two iterations it holds d_k.
     """
+    x, _ = training.batches(0)
     arrays: dict[int, int] = {}
-    largest = 0
-    for module in pipeline.modules:
+    keep = []  # an id is unique only while its array lives
+    for module in training.pipeline.modules:
+        x, cache = module.layers.forward(module.params, x)
         in_flight = [(flight.params, flight.cache, flight.x) for flight in module.queue]
-        values = (module.params, module.stats, module.optimizer_state.slots, in_flight)
-        arrays |= {id(array): array.nbytes for array in buffers(list(values))}
-        x = np.zeros(module.queue[-1].x.shape, np.float32) if module.queue else None
-        if x is not None:
-            largest += _cache_bytes(pipeline, module.k, x)
-    return sum(arrays.values()) + largest
+        values = [module.params, module.stats, module.optimizer_state.slots, in_flight, cache]
+        arrays |= {id(array): array.nbytes for array in buffers(values)}
+        keep.append(cache)
+    return sum(arrays.values())
 
 
-def _cache_bytes(pipeline: Pipeline, k: int, x: np.ndarray) -> int:
-    module = pipeline.modules[k - 1]
-    _, cache = module.layers.forward(module.params, x)
-    own = {id(array): array.nbytes for array in buffers(cache)}
-    return sum(own.values())
-
-
-def memory_ratio(work: Work | None = None, K: int = 4) -> Ratio:
-    """Peak of the memory NumPy allocates in some iterations of ddg on threads, over `held`."""
-    work = work or resnet(20, 64)
+def peak_memory(work: Work, K: int) -> tuple[int, int]:
+    """Bytes: the peak of what NumPy allocates during some iterations of ddg on threads, data excepted; and `held`."""
     tracemalloc.start()
     training = work.training("ddg", K, "threads")
     data = sum(array.nbytes for array in (training.data.x_train, training.data.y_train, training.data.x_test))
@@ -62,5 +54,10 @@ def memory_ratio(work: Work | None = None, K: int = 4) -> Ratio:
     run(training.pipeline, training.task, WARM, WARM + ITERATIONS)
     peak = tracemalloc.get_traced_memory()[1] - data
     tracemalloc.stop()
-    needed = held(training.pipeline)
+    return peak, held(training)
+
+
+def memory_ratio() -> Ratio:
+    """The peak over what must be held, for ResNet-20, batch 64, K = 4."""
+    peak, needed = peak_memory(resnet(20, 64), K=4)
     return Ratio(peak / needed, peak / needed, peak / needed)
