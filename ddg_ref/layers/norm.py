@@ -1,5 +1,7 @@
 """Batch normalisation (Ioffe, Szegedy, ICML 2015, Algorithm 1), over every axis but the last."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
