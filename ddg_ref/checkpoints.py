@@ -28,8 +28,8 @@ from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
-from ddg_ref.data import DATASETS, Dataset
-from ddg_ref.errors import CheckpointError, InputError, choose
+from ddg_ref.data import Dataset, load_data
+from ddg_ref.errors import CheckpointError, InputError
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
@@ -205,7 +205,7 @@ def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: li
     if engine is not None:
         config = replace(config, engine=engine)
     if data is None:
-        data = DATASETS[choose("data", config.data, DATASETS)]()
+        data = load_data(config.data)
     if state.get("data") != data.astype(config.dtype).fingerprint:
         raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ddg_ref.arrays import Array, Params, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
-from ddg_ref.data import DATASETS, Batches, Dataset
+from ddg_ref.data import Batches, Dataset, load_data
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
@@ -89,7 +89,7 @@ class Training:
     ) -> None:
         self.config = config
         if data is None:
-            data = DATASETS[choose("data", config.data, DATASETS)]()
+            data = load_data(config.data)
         self.data = data.astype(config.dtype)
         self.network = make_network(config, self.data, layers)
         self.batches = Batches(self.data.x_train, self.data.y_train, config.batch_size, config.seed)
@@ -224,7 +224,8 @@ class Run:
 
         Raises InputError if x does not have the shape of the training data.
         """
-        if x.shape[1:] != self.input_shape:
+        x = np.asarray(x)
+        if x.shape[1:] != self.input_shape or not len(x):
             raise InputError(f"predict: expected samples of shape {self.input_shape}, got x {x.shape}; reshape it")
         params = {name: self.weights[name] for name in self.network.parameter_shapes()}
         stats = {name: self.weights[name] for name in self.network.stats_shapes()}

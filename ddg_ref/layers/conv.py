@@ -16,9 +16,12 @@ WINDOW_BYTES = 1 << 20
 """Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied."""
 
 
-def pair(size: int | Pair) -> Pair:
-    """One size for both image axes, or one each."""
-    return (size, size) if isinstance(size, int) else size
+def pair(name: str, size: int | Pair, smallest: int = 1) -> Pair:
+    """One size for both image axes, or one each. Raises InputError if it is below `smallest`."""
+    vertical, horizontal = (size, size) if isinstance(size, int) else size
+    if min(vertical, horizontal) < smallest:
+        raise InputError(f"{name}: expected whole numbers >= {smallest}, got {size}; choose larger ones")
+    return vertical, horizontal
 
 
 def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
@@ -78,8 +81,8 @@ class Conv2d(Layer):
         bias: bool = True,
         init: Initializer = he_normal,
     ) -> None:
-        self.c_in, self.c_out, self.kernel = c_in, c_out, pair(kernel)
-        self.stride, self.padding, self.bias = pair(stride), pair(padding), bias
+        self.c_in, self.c_out, self.kernel = c_in, c_out, pair("kernel", kernel)
+        self.stride, self.padding, self.bias = pair("stride", stride), pair("padding", padding, 0), bias
         self._init = init
 
     def parameter_shapes(self) -> dict[str, Shape]:
