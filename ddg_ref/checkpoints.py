@@ -5,10 +5,10 @@ A checkpoint is a directory of three files: `tensors.safetensors`, `state.json`,
 directory with a checkpoint's name is whole, whenever the process was killed. The last two are kept.
 
 What is in flight at iteration t follows from the method's delays alone: module k holds the batches max(0, t-d_k) to
-t-1, and above it wait the error gradients of the batches max(0, t-d_k) to t-1-d_{k+1}. A checkpoint stores their input,
-the weights that their forward pass used, and the error gradients; the caches are computed anew, which gives the same
-bits. So the names, shapes and dtypes of all tensors are known before the file is opened, and whatever differs is
-refused. Nothing is unpickled, and nothing is allocated on a file's word.
+t-1, and above it wait the error gradients of the batches max(0, t-d_k) to t-1-d_{k+1}, as far as the run has them. A
+checkpoint stores their input, the weights that their forward pass used, and the error gradients; the caches are
+computed anew, which gives the same bits. So the names, shapes and dtypes of all tensors are known before the file is
+opened, and whatever differs is refused. Nothing is unpickled, and nothing is allocated on a file's word.
 """
 
 import json
@@ -42,6 +42,7 @@ KEPT = 2
 TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 LARGEST_STATE = 64 << 20
 LARGEST_SUMS = 1024
+LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
 """What a safetensors file may have besides its tensors' bytes, at least."""
 
@@ -53,20 +54,41 @@ def steps_before(batch: int, delay: int) -> int:
     return max(0, batch - delay)
 
 
-def in_flight(module: Module, t: int) -> range:
-    """The batches between forward and backward in `module` at the beginning of iteration t."""
-    return range(max(0, t - module.delay), t)
+def steps_of(training: Training, module: Module) -> int:
+    """How many steps `module` has made."""
+    return min(steps_before(training.clock, module.delay), training.task.iterations)
 
 
-def waiting(modules: list[Module], k: int, t: int) -> range:
-    """The batches whose error gradients wait above module k (from 1) at the beginning of iteration t."""
-    return range(max(0, t - modules[k - 1].delay), t - modules[k].delay) if k < len(modules) else range(0)
+def in_flight(training: Training, module: Module) -> range:
+    """The batches between forward and backward in `module`."""
+    t = training.clock
+    return range(max(0, t - module.delay), min(t, training.task.iterations))
 
 
-def stashed(module: Module, t: int) -> list[int]:
+def waiting(training: Training, module: Module) -> range:
+    """The batches whose error gradients wait above `module`."""
+    if module is training.pipeline.modules[-1]:
+        return range(0)
+    above, t = training.pipeline.modules[module.k], training.clock
+    return range(max(0, t - module.delay), min(t - above.delay, training.task.iterations))
+
+
+def stashed(training: Training, module: Module) -> list[int]:
     """The versions of the weights that batches in flight refer to, besides the present one."""
-    versions = {steps_before(batch, module.delay) for batch in in_flight(module, t)}
-    return sorted(versions - {steps_before(t, module.delay)})
+    versions = {steps_before(batch, module.delay) for batch in in_flight(training, module)}
+    return sorted(versions - {steps_of(training, module)})
+
+
+def records(training: Training) -> int:
+    """How many records have been made: one at the end of each epoch, and one at the end of the run."""
+    epochs, rest = divmod(training.iteration, training.batches.per_epoch)
+    return epochs + 1 if rest and training.iteration == training.task.iterations else epochs
+
+
+def unrecorded(training: Training) -> range:
+    """The batches since the last record."""
+    t = training.iteration
+    return range(min(records(training) * training.batches.per_epoch, t), t)
 
 
 # Writing
@@ -75,16 +97,39 @@ def stashed(module: Module, t: int) -> list[int]:
 def save(training: Training, run_directory: Path) -> Path:
     """Write the state of `training`, which stands between two iterations, under `run_directory`/checkpoints.
 
-    Returns the checkpoint's directory. Raises OSError if it cannot be written; then the older ones are as they were.
+    Returns the checkpoint's directory. Raises CheckpointError if training was broken off within an iteration or if
+    nothing can be written; then the older checkpoints are as they were.
     """
-    folder = run_directory / CHECKPOINTS
+    final = run_directory / CHECKPOINTS / f"{training.iteration:012d}"
+    if not stands_between_iterations(training):
+        raise CheckpointError(
+            f"checkpoint {final}: the run was broken off within an iteration; resume from the last checkpoint"
+        )
+    try:
+        if not final.exists():
+            _write(training, final)
+            for old in list_checkpoints(run_directory)[:-KEPT]:
+                shutil.rmtree(old.rename(_unfinished(old)))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {final}: cannot be written: {_reason(error)}") from error
+    return final
+
+
+def stands_between_iterations(training: Training) -> bool:
+    """All modules have come as far as the run says: no error or Ctrl-C broke it off midway."""
+    return [result.iteration for result in training.task.results] == list(unrecorded(training)) and all(
+        module.optimizer_state.step == steps_of(training, module)
+        and [flight.batch for flight in module.queue] == list(in_flight(training, module))
+        and [batch for batch, _ in errors] == list(waiting(training, module))
+        for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True)
+    )
+
+
+def _write(training: Training, final: Path) -> None:
+    folder, temporary = final.parent, _unfinished(final)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{training.iteration:012d}"
-    if final.exists():
-        return final
-    for unfinished in folder.glob(".*.tmp"):
+    for unfinished in folder.glob(_unfinished(Path("*")).name):
         shutil.rmtree(unfinished)
-    temporary = folder / f".{final.name}.tmp"
     temporary.mkdir()
     save_file(tensors_of(training), temporary / TENSORS)
     (temporary / STATE).write_text(json.dumps(state_of(training), allow_nan=False))
@@ -94,15 +139,22 @@ def save(training: Training, run_directory: Path) -> Path:
         _flush(path)
     temporary.rename(final)
     _flush(folder)
-    for old in list_checkpoints(run_directory)[:-KEPT]:
-        shutil.rmtree(old)
-    return final
+
+
+def _unfinished(checkpoint: Path) -> Path:
+    """The name of a checkpoint that is not yet whole, or no longer."""
+    return checkpoint.with_name(f".{checkpoint.name}.tmp")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line that is not too long, whatever a file put into the message."""
+    lines = str(error).splitlines() or [""]
+    return lines[0][:LONGEST_REASON] or type(error).__name__
 
 
 def tensors_of(training: Training) -> Params:
     """All arrays of a run by name, C-contiguous."""
     tensors = {"durations": np.array(training.durations, dtype=np.float64)}
-    t = training.iteration
     for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True):
         k = module.k
         tensors |= {f"params/{name}": array for name, array in module.params.items()}
@@ -112,7 +164,7 @@ def tensors_of(training: Training) -> Params:
         for flight in module.queue:
             tensors[f"in_flight/{k}/{flight.batch}"] = flight.x
             version = steps_before(flight.batch, module.delay)
-            if version in stashed(module, t):
+            if version in stashed(training, module):
                 tensors |= {f"stash/{k}/{version}/{name}": array for name, array in flight.params.items()}
         tensors |= {f"errors/{k}/{batch}": dy for batch, dy in errors}
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -187,10 +239,9 @@ def load(
     try:
         return _load(checkpoint, engine, data, layers)
     except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: {error}") from error.__cause__
+        raise CheckpointError(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
     except (OSError, SafetensorError, InputError, ValueError, RecursionError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {first_line}") from error
+        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 
 
 def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
@@ -275,13 +326,10 @@ def _restore_progress(training: Training, state: dict[str, Any]) -> None:
     training.history = [Record(*row) for row in _rows("history", state.get("history"), Record)]
     training.task.results = [BatchResult(*row) for row in _rows("results", state.get("results"), BatchResult)]
     per_epoch = training.batches.per_epoch
-    if [record.iteration for record in training.history] != [
-        per_epoch * (i + 1) for i in range(iteration // per_epoch)
-    ]:
+    ends = [min(per_epoch * (i + 1), iteration) for i in range(len(training.history))]
+    if len(ends) != records(training) or ends != [record.iteration for record in training.history]:
         raise CheckpointError("history: expected one record per finished epoch")
-    if [result.iteration for result in training.task.results] != list(
-        range(iteration - iteration % per_epoch, iteration)
-    ):
+    if [result.iteration for result in training.task.results] != list(unrecorded(training)):
         raise CheckpointError("results: expected one for each batch since the last record")
 
 
@@ -328,36 +376,35 @@ def _restore_tensors(training: Training, path: Path) -> None:
 
 def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
     """Name -> (shape, dtype) of every tensor that the checkpoint of this run at its iteration has."""
-    t, modules, dtype = training.iteration, training.pipeline.modules, training.config.dtype
+    dtype = training.config.dtype
     shapes: dict[str, Shape] = {}
     sample = training.data.input_shape
-    for module in modules:
+    for module in training.pipeline.modules:
         k, own = module.k, module.layers.parameter_shapes()
         shapes |= {f"params/{name}": shape for name, shape in own.items()}
         shapes |= {f"stats/{name}": shape for name, shape in module.layers.stats_shapes().items()}
         for slot in module.optimizer.slots:
             shapes |= {f"slots/{slot}/{name}": shape for name, shape in own.items()}
-        for version in stashed(module, t):
+        for version in stashed(training, module):
             shapes |= {f"stash/{k}/{version}/{name}": shape for name, shape in own.items()}
-        for batch in in_flight(module, t):
+        for batch in in_flight(training, module):
             shapes[f"in_flight/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
         sample = module.layers.output_shape(sample)
-        for batch in waiting(modules, k, t):
+        for batch in waiting(training, module):
             shapes[f"errors/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
     return {name: (shape, dtype) for name, shape in shapes.items()}
 
 
 def _restore_module(training: Training, module: Module, tensors: dict[str, Array]) -> None:
-    t, k, delay = training.iteration, module.k, module.delay
-    own, steps = list(module.params), steps_before(t, module.delay)
+    k, own, steps = module.k, list(module.params), steps_of(training, module)
     module.params = {name: tensors[f"params/{name}"] for name in own}
     module.stats = {name: tensors[f"stats/{name}"] for name in module.stats}
     slots = {slot: {name: tensors[f"slots/{slot}/{name}"] for name in own} for slot in module.optimizer.slots}
     module.optimizer_state = OptimizerState(steps, slots)
     versions = {steps: module.params}
-    for version in stashed(module, t):
+    for version in stashed(training, module):
         versions[version] = {name: tensors[f"stash/{k}/{version}/{name}"] for name in own}
-    for batch in in_flight(module, t):
-        module.replay(batch, tensors[f"in_flight/{k}/{batch}"], versions[steps_before(batch, delay)])
+    for batch in in_flight(training, module):
+        module.replay(batch, tensors[f"in_flight/{k}/{batch}"], versions[steps_before(batch, module.delay)])
     errors = training.pipeline.errors[k - 1]
-    errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training.pipeline.modules, k, t))
+    errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training, module))

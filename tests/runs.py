@@ -8,7 +8,6 @@ from ddg_ref import Config, Dataset
 from ddg_ref.checkpoints import state_of, tensors_of
 from ddg_ref.training import Training
 
-TIMES = ("durations", "results/finished")
 SAMPLES, BATCH_SIZE = 16, 5
 PER_EPOCH = -(-SAMPLES // BATCH_SIZE)  # the last batch of an epoch is a single sample
 SMALL = {
