@@ -16,9 +16,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from math import isfinite, prod
 from pathlib import Path
+from stat import S_ISREG
+from sys import maxsize
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -40,7 +42,8 @@ from ddg_ref.training import Record, Training, make_network
 VERSION = 1
 KEPT = 2
 TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
-LARGEST_STATE = 64 << 20
+SUMMED = (TENSORS, STATE)
+LARGEST_STATE = 4 << 20
 LARGEST_SUMS = 1024
 LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
@@ -132,8 +135,11 @@ def _write(training: Training, final: Path) -> None:
         shutil.rmtree(unfinished)
     temporary.mkdir()
     save_file(tensors_of(training), temporary / TENSORS)
-    (temporary / STATE).write_text(json.dumps(state_of(training), allow_nan=False))
-    sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (TENSORS, STATE)]
+    text = json.dumps(state_of(training), allow_nan=False)
+    if len(text) > LARGEST_STATE:
+        raise OSError(f"{STATE} would have {len(text)} bytes, of which {LARGEST_STATE} can be read again")
+    (temporary / STATE).write_text(text)
+    sums = [f"{_sha256(temporary / name)}  {name}\n" for name in SUMMED]
     (temporary / SUMS).write_text("".join(sums))
     for path in (temporary / TENSORS, temporary / STATE, temporary / SUMS, temporary):
         _flush(path)
@@ -154,7 +160,11 @@ def _reason(error: Exception) -> str:
 
 def tensors_of(training: Training) -> Params:
     """All arrays of a run by name, C-contiguous."""
-    tensors = {"durations": np.array(training.durations, dtype=np.float64)}
+    tensors = {
+        "durations": np.array(training.durations, dtype=np.float64),
+        "history": np.array(training.history, dtype=np.float64).reshape(-1, len(Record._fields)),
+        "results": np.array([(r.loss, r.correct) for r in training.task.results], dtype=np.float64).reshape(-1, 2),
+    }
     for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True):
         k = module.k
         tensors |= {f"params/{name}": array for name, array in module.params.items()}
@@ -171,7 +181,7 @@ def tensors_of(training: Training) -> Params:
 
 
 def state_of(training: Training) -> dict[str, Any]:
-    """Everything else, as JSON."""
+    """Everything else, as JSON: nothing that grows with the run, so what is large is not this run's."""
     return {
         "version": VERSION,
         "config": asdict(training.config),
@@ -180,8 +190,6 @@ def state_of(training: Training) -> dict[str, Any]:
         "cuts": training.cuts,
         "iteration": training.iteration,
         "seconds": training.seconds,
-        "history": [list(record) for record in training.history],
-        "results": [list(result) for result in training.task.results],
     }
 
 
@@ -240,14 +248,12 @@ def load(
         return _load(checkpoint, engine, data, layers)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
-    except (OSError, SafetensorError, InputError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 
 
 def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
-    _check_sums(checkpoint)
-    state = json.loads((checkpoint / STATE).read_text(), parse_constant=_refuse_constant)
-    _expect("state", state, dict)
+    state = _read_state(checkpoint)
     if state.get("version") != VERSION:
         raise CheckpointError(
             f"expected version {VERSION}, got {state.get('version')!r}; use the release that wrote it"
@@ -265,28 +271,48 @@ def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: li
     network = make_network(config, data, layers)
     if names != [repr(layer) for layer in network.layers]:
         raise CheckpointError("it holds another network than the configuration gives; give the same layers")
-    _check_size(checkpoint / TENSORS, network, config)
+    _check_size(checkpoint / TENSORS, weight_bytes(network, config.dtype), maxsize)  # so they may be allocated
     cuts = [_expect("cuts", cut, int) for cut in _expect("cuts", state.get("cuts"), list)]
     if len(cuts) != config.modules - 1:
         raise CheckpointError(f"expected {config.modules - 1} cuts, got {len(cuts)}")
     training = Training(config, data, layers, cuts=cuts)
-    _restore_progress(training, state)
+    training.seconds = _expect("seconds", state.get("seconds"), float)
+    training.iteration = _expect("iteration", state.get("iteration"), int)
+    if not 0 <= training.iteration <= training.task.iterations:
+        raise CheckpointError(f"iteration: expected 0 to {training.task.iterations}, got {training.iteration}")
     _restore_tensors(training, checkpoint / TENSORS)
     return training
 
 
-def _check_sums(checkpoint: Path) -> None:
-    """Both files are as they were written. Reads them piece by piece."""
-    sums = checkpoint / SUMS
-    if sums.stat().st_size > LARGEST_SUMS or (checkpoint / STATE).stat().st_size > LARGEST_STATE:
-        raise CheckpointError(f"{SUMS} or {STATE} is far too large")
-    expected = "".join(f"{_sha256(checkpoint / name)}  {name}\n" for name in (TENSORS, STATE))
-    if sums.read_text() != expected:
-        raise CheckpointError(f"{TENSORS} or {STATE} has been damaged or changed: {SUMS} does not match")
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    _check_size(checkpoint / STATE, 0, LARGEST_STATE)
+    text = (checkpoint / STATE).read_bytes()
+    _check_sum(checkpoint, STATE, sha256(text).hexdigest())
+    state: dict[str, Any] = _expect("state", json.loads(text, parse_float=_finite, parse_constant=_finite), dict)
+    return state
 
 
-def _refuse_constant(name: str) -> None:
-    raise CheckpointError(f"expected finite numbers, got {name}")
+def _check_size(path: Path, least: int, most: int) -> None:
+    """A file that is as large as it may be. No pipe that never ends, and no device."""
+    status = path.lstat()
+    if not S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path.name}: expected a file, got something else of this name")
+    if not least <= status.st_size <= most:
+        raise CheckpointError(f"{path.name}: expected {least} to {most} bytes, got {status.st_size}")
+
+
+def _check_sum(checkpoint: Path, name: str, digest: str) -> None:
+    _check_size(checkpoint / SUMS, 0, LARGEST_SUMS)
+    lines = (checkpoint / SUMS).read_bytes().splitlines(keepends=True)
+    place = SUMMED.index(name)
+    if len(lines) != len(SUMMED) or lines[place] != f"{digest}  {name}\n".encode():
+        raise CheckpointError(f"{name} has been damaged or changed: {SUMS} does not match")
+
+
+def _finite(number: str) -> float:
+    if not isfinite(float(number)):
+        raise CheckpointError(f"expected finite numbers, got {number}")
+    return float(number)
 
 
 def _expect(name: str, value: Any, kind: type | UnionType) -> Any:
@@ -309,50 +335,18 @@ def _config(stored: Any) -> Config:
     return Config(**{name: _expect(f"config.{name}", value, hints[name]) for name, value in stored.items()})
 
 
-def _check_size(path: Path, network: Sequential, config: Config) -> None:
-    """The file is as large as the weights alone: so they may be allocated."""
-    size = sum(prod(shape) for shape in (network.parameter_shapes() | network.stats_shapes()).values())
-    needed, have = size * np.dtype(config.dtype).itemsize, path.stat().st_size
-    if needed > have:
-        raise CheckpointError(f"{path.name}: expected at least {needed} bytes of weights, got {have}")
-
-
-def _restore_progress(training: Training, state: dict[str, Any]) -> None:
-    iteration = _expect("iteration", state.get("iteration"), int)
-    if not 0 <= iteration <= training.task.iterations:
-        raise CheckpointError(f"iteration: expected 0 to {training.task.iterations}, got {iteration}")
-    training.iteration = iteration
-    training.seconds = _expect("seconds", state.get("seconds"), float)
-    training.history = [Record(*row) for row in _rows("history", state.get("history"), Record)]
-    training.task.results = [BatchResult(*row) for row in _rows("results", state.get("results"), BatchResult)]
-    per_epoch = training.batches.per_epoch
-    ends = [min(per_epoch * (i + 1), iteration) for i in range(len(training.history))]
-    if len(ends) != records(training) or ends != [record.iteration for record in training.history]:
-        raise CheckpointError("history: expected one record per finished epoch")
-    if [result.iteration for result in training.task.results] != list(unrecorded(training)):
-        raise CheckpointError("results: expected one for each batch since the last record")
-
-
-def _rows(name: str, rows: Any, row_type: Any) -> Iterator[list[Any]]:
-    hints = list(get_type_hints(row_type).values())
-    for row in _expect(name, rows, list):
-        if len(_expect(name, row, list)) != len(hints):
-            raise CheckpointError(f"{name}: expected {len(hints)} entries in a row, got {len(row)}")
-        yield [_finite(name, _expect(name, value, kind)) for value, kind in zip(row, hints, strict=True)]
-
-
-def _finite(name: str, value: Any) -> Any:
-    if isinstance(value, float) and not isfinite(value):
-        raise CheckpointError(f"{name}: expected finite numbers, got {value}")
-    return value
+def weight_bytes(network: Sequential, dtype: str) -> int:
+    """What parameters and statistics take."""
+    shapes = (network.parameter_shapes() | network.stats_shapes()).values()
+    return sum(prod(shape) for shape in shapes) * np.dtype(dtype).itemsize
 
 
 def _restore_tensors(training: Training, path: Path) -> None:
     wanted = expected_tensors(training)
-    room = max(HEADER_ROOM, 1024 * len(wanted))
-    most = room + sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
-    if path.stat().st_size > most + 8 * training.iteration:
-        raise CheckpointError(f"{path.name}: expected at most {most} bytes, got {path.stat().st_size}")
+    size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
+    room = max(HEADER_ROOM, 1024 * len(wanted)) + np.dtype(float).itemsize * training.iteration
+    _check_size(path, size, size + room)
+    _check_sum(path.parent, TENSORS, _sha256(path))
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != wanted.keys() | {"durations"}:
             raise CheckpointError(f"{path.name}: expected the tensors of iteration {training.iteration}, got others")
@@ -365,18 +359,33 @@ def _restore_tensors(training: Training, path: Path) -> None:
         if durations.get_dtype() != "F64" or len(durations.get_shape()) != 1:
             raise CheckpointError("durations: expected a row of F64")
         tensors: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{name}: expected finite numbers, got NaN or infinity")
-    training.durations.extend(tensors["durations"].tolist())
+    training.durations.frombytes(tensors["durations"].tobytes())
+    training.history = list(_history(training, tensors["history"]))
+    training.task.results = list(_results(training, tensors["results"]))
     with one_blas_thread(), unwatched_overflow():
         for module in training.pipeline.modules:
             _restore_module(training, module, tensors)
 
 
+def _history(training: Training, rows: Array) -> Iterator[Record]:
+    for i, (epoch, iteration, *figures) in enumerate(rows.tolist(), 1):
+        end = min(i * training.batches.per_epoch, training.iteration)
+        if (epoch, iteration) != (i, end) or not all(map(isfinite, figures)):
+            raise CheckpointError("history: expected a record for each epoch, with finite numbers")
+        yield Record(i, end, *figures)
+
+
+def _results(training: Training, rows: Array) -> Iterator[BatchResult]:
+    for batch, (loss, correct) in zip(unrecorded(training), rows.tolist(), strict=True):
+        size = len(training.batches.indices(batch))
+        if not isfinite(loss) or correct not in range(size + 1):
+            raise CheckpointError("results: expected a finite loss and a count of samples for each batch")
+        yield BatchResult(batch, loss, int(correct), size, finished=0.0)
+
+
 def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
     """Name -> (shape, dtype) of every tensor that the checkpoint of this run at its iteration has."""
-    dtype = training.config.dtype
+    tables = {"history": (records(training), len(Record._fields)), "results": (len(unrecorded(training)), 2)}
     shapes: dict[str, Shape] = {}
     sample = training.data.input_shape
     for module in training.pipeline.modules:
@@ -392,7 +401,9 @@ def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
         sample = module.layers.output_shape(sample)
         for batch in waiting(training, module):
             shapes[f"errors/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
-    return {name: (shape, dtype) for name, shape in shapes.items()}
+    return {name: (shape, "float64") for name, shape in tables.items()} | {
+        name: (shape, training.config.dtype) for name, shape in shapes.items()
+    }
 
 
 def _restore_module(training: Training, module: Module, tensors: dict[str, Array]) -> None:

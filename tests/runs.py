@@ -6,7 +6,7 @@ import numpy as np
 
 from ddg_ref import Config, Dataset
 from ddg_ref.checkpoints import state_of, tensors_of
-from ddg_ref.training import Training
+from ddg_ref.training import Record, Training
 
 SAMPLES, BATCH_SIZE = 16, 5
 PER_EPOCH = -(-SAMPLES // BATCH_SIZE)  # the last batch of an epoch is a single sample
@@ -57,15 +57,14 @@ def finish(training: Training) -> Training:
 
 def contents(training: Training) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Everything that a checkpoint of this run holds, but times and the engine."""
+    arrays = tensors_of(training)
+    del arrays["durations"]
+    arrays["history"] = np.delete(arrays["history"], Record._fields.index("seconds"), axis=1)
     tensors = {
-        name: array.dtype.str.encode() + str(array.shape).encode() + array.tobytes()
-        for name, array in tensors_of(training).items()
-        if name != "durations"
+        name: array.dtype.str.encode() + str(array.shape).encode() + array.tobytes() for name, array in arrays.items()
     }
     state = state_of(training)
     del state["seconds"], state["config"]["engine"]
-    state["history"] = [record[:-1] for record in state["history"]]
-    state["results"] = [result[:-1] for result in state["results"]]
     return tensors, state
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,3 +302,14 @@ def test_a_damaged_checkpoint_says_which_older_one_there_is(tmp_path):
         resume(tmp_path, data=TINY)
     shutil.rmtree(newer)
     assert_same_run(finish(resume(tmp_path, data=TINY)), finish(small_training()))
+
+
+def test_overflown_moments_are_as_good_as_any_other_bits(tmp_path):
+    """A second moment of infinity holds a weight still for ever; the run goes on, so must the resumed one."""
+    data = tiny_images(scale=1e25)
+    config = Config(data="huge", **SMALL | {"optimizer": "adam", "dtype": "float32", "lr": 1e-3})
+    training = run_to(Training(config, data), 5)
+    save(training, tmp_path)
+    slots = [array for m in training.pipeline.modules for array in m.optimizer_state.slots["second_moment"].values()]
+    assert any(np.isinf(array).any() for array in slots)
+    assert_same_run(finish(resume(tmp_path, data=data)), finish(Training(config, data)))
