@@ -43,7 +43,7 @@ VERSION = 1
 KEPT = 2
 TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 SUMMED = (TENSORS, STATE)
-LARGEST_STATE = 4 << 20
+LARGEST_STATE = 2 << 20
 LARGEST_SUMS = 1024
 LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
@@ -254,10 +254,9 @@ def load(
 
 def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
     state = _read_state(checkpoint)
-    if state.get("version") != VERSION:
-        raise CheckpointError(
-            f"expected version {VERSION}, got {state.get('version')!r}; use the release that wrote it"
-        )
+    version = _expect("version", state.get("version"), int)
+    if version != VERSION:
+        raise CheckpointError(f"expected version {VERSION}, got {version}; use the release that wrote it")
     config = _config(state.get("config"))
     if engine is not None:
         config = replace(config, engine=engine)
