@@ -16,7 +16,7 @@ CAPACITY = 2
 
 
 UNWINDING_SECONDS = 2.0
-"""How long a stalled worker may take to notice that all is over before the caller stops waiting for it."""
+"""How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
 
 class Link:
@@ -27,6 +27,19 @@ class Link:
         self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
         self.give_error, self.take_error = self._errors.give, self._errors.take
+
+
+class Source(Data):
+    """The data, for workers that can be called off: a single module has no channel that would tell it."""
+
+    def __init__(self, task: Task, stop: StopSignal) -> None:
+        super().__init__(task)
+        self._stop = stop
+
+    def take_activation(self, batch: int) -> Array | None:
+        if self._stop.is_set:
+            raise StoppedError
+        return super().take_activation(batch)
 
 
 class Worker(Thread):
@@ -70,7 +83,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Data(task), *links]
+    lefts: list[Left] = [Source(task, signal), *links]
     rights: list[Right] = [*links, Objective(task)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
@@ -82,7 +95,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             for worker in workers:
                 worker.start()
             wait_for(workers, task.stall_timeout)
-        except StallError:
+        except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
             raise
         finally:
