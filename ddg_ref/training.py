@@ -148,11 +148,19 @@ class Training:
             if every and stop % every == 0 and stop < self.task.iterations:
                 on_checkpoint()
 
+    @property
+    def clock(self) -> int:
+        """The engine's time: `iteration`, and once the pipeline has been drained as much later as that took."""
+        return self.iteration + self._drain(self.iteration)
+
+    def _drain(self, stop: int) -> int:
+        """Iterations that follow upon iteration `stop` to drain the pipeline."""
+        return self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
+
     def _advance(self, stop: int) -> None:
         """Run to iteration `stop`, and through the drain if that is the last one."""
-        drain = self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
         known, started = len(self.task.results), perf_counter()
-        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + drain)
+        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         self.seconds += perf_counter() - started
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)

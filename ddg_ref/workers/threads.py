@@ -16,7 +16,7 @@ CAPACITY = 2
 
 
 UNWINDING_SECONDS = 2.0
-"""How long a stalled worker may take to notice that all is over before the caller stops waiting for it."""
+"""How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
 
 class Link:
@@ -31,6 +31,19 @@ class Link:
     def give_error(self, batch: int, dx: Array | None) -> None:
         assert dx is not None  # only module 1 has none, and to its left lies the data
         self._errors.give(batch, dx)
+
+
+class Source(Data):
+    """The data, for workers that can be called off: a single module has no channel that would tell it."""
+
+    def __init__(self, task: Task, stop: StopSignal) -> None:
+        super().__init__(task)
+        self._stop = stop
+
+    def take_activation(self, batch: int) -> Array | None:
+        if self._stop.is_set:
+            raise StoppedError
+        return super().take_activation(batch)
 
 
 class Worker(Thread):
@@ -78,7 +91,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Data(task), *links]
+    lefts: list[Left] = [Source(task, signal), *links]
     rights: list[Right] = [*links, Objective(task)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
@@ -90,7 +103,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             for worker in workers:
                 worker.start()
             wait_for(workers, task.stall_timeout)
-        except StallError:
+        except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
             raise
         finally:
