@@ -62,9 +62,10 @@ class Worker(Thread):
         self.failure: BaseException | None = None
 
     def run(self) -> None:
+        begin = self.activity.begin if self._fault is None else self._begin_with_fault
         try:
             with unwatched_overflow():
-                self.reached = work(*self._arguments, self._begin)
+                self.reached = work(*self._arguments, begin)
             self.activity.end()
         except StoppedError:
             pass
@@ -74,12 +75,10 @@ class Worker(Thread):
         finally:
             self.done.set()
 
-    def _begin(self, phase: str, iteration: int, batch: int) -> None:
-        if self._signal.is_set:
-            raise StoppedError
+    def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
         self.activity.begin(phase, iteration, batch)
-        if self._fault is not None:
-            self._fault(self.activity.k, phase, iteration)
+        assert self._fault is not None
+        self._fault(self.activity.k, phase, iteration)
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
