@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -60,7 +62,9 @@ def unwatched_overflow() -> np.errstate:
 
 
 @cache
-def _thread_pools() -> ThreadpoolController:
+def _thread_pools() -> "ThreadpoolController":
+    from threadpoolctl import ThreadpoolController  # slow to import, so only when training starts
+
     return ThreadpoolController()  # looks up the loaded libraries once: milliseconds
 
 

@@ -110,8 +110,8 @@ def train(
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
     if resume is None:
         assert out is not None
-        directory = rundir.claim(out, overwrite=overwrite)
         training = Training(config)
+        directory = rundir.claim(out, overwrite=overwrite)
     else:
         directory = rundir.reopen(resume)
         training = checkpoints.resume(directory, engine=config.engine if _was_given(context, "engine") else None)

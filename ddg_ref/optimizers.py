@@ -88,8 +88,8 @@ class Adam(Optimizer):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise InputError(f"{name}: expected a number in [0, 1), got {beta}; 0.9 and 0.999 are usual")
-        if not eps > 0:
-            raise InputError(f"eps: expected a number > 0, got {eps}; 1e-8 is usual")
+        if not 0 < eps < float("inf"):
+            raise InputError(f"eps: expected a finite number > 0, got {eps}; 1e-8 is usual")
         self.beta1, self.beta2, self.eps = float(beta1), float(beta2), float(eps)
         self.weight_decay = _decay(weight_decay)
 

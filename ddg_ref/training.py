@@ -23,7 +23,7 @@ from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
-from ddg_ref.splitting import balance, check_cuts, check_module_count, remembered_costs
+from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
 
@@ -124,6 +124,8 @@ class Training:
             return []
         if self.config.split == "count":
             return balance([1.0] * n, K)
+        from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
+
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
 
     def epochs(self, on_checkpoint: Callable[[], object] = lambda: None) -> Iterator[Record]:
@@ -146,11 +148,19 @@ class Training:
             if every and stop % every == 0 and stop < self.task.iterations:
                 on_checkpoint()
 
+    @property
+    def clock(self) -> int:
+        """The engine's time: `iteration`, and once the pipeline has been drained as much later as that took."""
+        return self.iteration + self._drain(self.iteration)
+
+    def _drain(self, stop: int) -> int:
+        """Iterations that follow upon iteration `stop` to drain the pipeline."""
+        return self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
+
     def _advance(self, stop: int) -> None:
         """Run to iteration `stop`, and through the drain if that is the last one."""
-        drain = self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
         known, started = len(self.task.results), perf_counter()
-        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + drain)
+        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         self.seconds += perf_counter() - started
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)

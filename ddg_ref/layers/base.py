@@ -4,6 +4,8 @@ Several batches are in flight at once under delayed gradients, so what `backward
 that the caller keeps; and the weights a backward pass uses are visible at the call.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 

@@ -1,5 +1,7 @@
 """Layers made of layers: a cache is the children's caches, a parameter's name begins with the child's number."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

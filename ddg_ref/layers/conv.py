@@ -1,5 +1,7 @@
 """Two-dimensional convolution (cross-correlation, as the field uses the word), images NHWC."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import product
 from math import prod

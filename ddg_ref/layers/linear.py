@@ -1,5 +1,7 @@
 """The affine map: the layer to read first."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

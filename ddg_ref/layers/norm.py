@@ -1,5 +1,7 @@
 """Batch normalisation (Ioffe, Szegedy, ICML 2015, Algorithm 1), over every axis but the last."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +73,7 @@ class BatchNorm(Layer):
         dscale, dshift = column_sums(product) * inverse_deviation, column_sums(dy)
         a = params["scale"] * inverse_deviation
         dx = per_channel(xp.multiply, dy, a)
-        dx -= per_channel(xp.multiply, cache.centred, a * dscale * inverse_deviation / rows)
+        dx -= per_channel(xp.multiply, cache.centred, a * dscale * inverse_deviation / rows, out=product)
         per_channel(xp.subtract, dx, a * dshift / rows, out=dx)
         return dx, {"scale": dscale, "shift": dshift}
 

@@ -1,6 +1,6 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
-from threading import Thread
+from threading import Event, Thread
 from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
@@ -16,7 +16,7 @@ CAPACITY = 2
 
 
 UNWINDING_SECONDS = 2.0
-"""How long a stalled worker may take to notice that all is over before the caller stops waiting for it."""
+"""How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
 
 class Link:
@@ -33,6 +33,19 @@ class Link:
         self._errors.give(batch, dx)
 
 
+class Source(Data):
+    """The data, for workers that can be called off: a single module has no channel that would tell it."""
+
+    def __init__(self, task: Task, stop: StopSignal) -> None:
+        super().__init__(task)
+        self._stop = stop
+
+    def take_activation(self, batch: int) -> Array | None:
+        if self._stop.is_set:
+            raise StoppedError
+        return super().take_activation(batch)
+
+
 class Worker(Thread):
     """Runs one module; keeps how far it came, what it is doing, and what went wrong."""
 
@@ -45,6 +58,7 @@ class Worker(Thread):
         self._fault = task.fault
         self.activity = Activity(module.k)
         self.reached = start
+        self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -58,6 +72,8 @@ class Worker(Thread):
         except BaseException as error:  # whatever it is, the caller must see it and nobody may wait for this worker
             self.failure = error
             self._signal.set()
+        finally:
+            self.done.set()
 
     def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
         self.activity.begin(phase, iteration, batch)
@@ -74,7 +90,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Data(task), *links]
+    lefts: list[Left] = [Source(task, signal), *links]
     rights: list[Right] = [*links, Objective(task)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
@@ -86,14 +102,14 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             for worker in workers:
                 worker.start()
             wait_for(workers, task.stall_timeout)
-        except StallError:
+        except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
             raise
         finally:
             signal.set()
             for worker in workers:
-                if worker.ident is not None:
-                    worker.join(patience)
+                if worker.ident is not None and worker.done.wait(patience):
+                    worker.join()
     for worker in workers:
         if worker.failure is not None:
             raise_failure(worker)
@@ -103,9 +119,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while worker.is_alive():
-            worker.join(None if stall_timeout is None else stall_timeout / 4)
-            alive = [other for other in workers if other.is_alive()]
+        while not worker.done.wait(None if stall_timeout is None else stall_timeout / 4):
+            alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
                 raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))
