@@ -45,7 +45,8 @@ class Optimizer(ABC):
         for name, w in params.items():
             g = grads[name] + self.weight_decay * w if self.weight_decay else grads[name]
             direction, moments = self.direction(g, [state.slots[slot][name] for slot in self.slots], state.step + 1)
-            new_params[name] = w - gamma * direction
+            step = gamma * direction
+            new_params[name] = xp_of(w).subtract(w, step, out=step)
             for slot, moment in zip(self.slots, moments, strict=True):
                 new_slots[slot][name] = moment
         return new_params, OptimizerState(state.step + 1, new_slots)

@@ -23,7 +23,7 @@ from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
-from ddg_ref.splitting import balance, check_cuts, check_module_count, remembered_costs
+from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
 
@@ -124,6 +124,8 @@ class Training:
             return []
         if self.config.split == "count":
             return balance([1.0] * n, K)
+        from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
+
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
 
     def epochs(self, on_checkpoint: Callable[[], object] = lambda: None) -> Iterator[Record]:

@@ -151,7 +151,8 @@ def test_messages_are_never_written_to(engine):
 
         def frozen_backward(batch, dy, *, backward=backward):
             dx, grads = backward(batch, dy)
-            dx.setflags(write=False)
+            if dx is not None:
+                dx.setflags(write=False)
             return dx, grads
 
         module.forward, module.backward = frozen_forward, frozen_backward

@@ -6,7 +6,6 @@ from pathlib import Path
 from ddg_ref.data.batches import Batches
 from ddg_ref.data.dataset import Dataset
 from ddg_ref.data.digits import digits
-from ddg_ref.data.npz import load_npz
 from ddg_ref.data.shapes import shapes
 from ddg_ref.errors import InputError
 
@@ -18,6 +17,8 @@ def load_data(name: str) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]()
     if name.endswith(".npz"):
+        from ddg_ref.data.npz import load_npz  # zip archives are slow to import
+
         return load_npz(Path(name))
     raise InputError(f"unknown data {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file")
 

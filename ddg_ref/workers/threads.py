@@ -1,6 +1,6 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
-from threading import Thread
+from threading import Event, Thread
 from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
@@ -26,7 +26,11 @@ class Link:
         self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
         self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
-        self.give_error, self.take_error = self._errors.give, self._errors.take
+        self.take_error = self._errors.take
+
+    def give_error(self, batch: int, dx: Array | None) -> None:
+        assert dx is not None  # only module 1 has none, and to its left lies the data
+        self._errors.give(batch, dx)
 
 
 class Source(Data):
@@ -54,6 +58,7 @@ class Worker(Thread):
         self._fault = task.fault
         self.activity = Activity(module.k)
         self.reached = start
+        self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -67,6 +72,8 @@ class Worker(Thread):
         except BaseException as error:  # whatever it is, the caller must see it and nobody may wait for this worker
             self.failure = error
             self._signal.set()
+        finally:
+            self.done.set()
 
     def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
         self.activity.begin(phase, iteration, batch)
@@ -101,8 +108,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         finally:
             signal.set()
             for worker in workers:
-                if worker.ident is not None:
-                    worker.join(patience)
+                if worker.ident is not None and worker.done.wait(patience):
+                    worker.join()
     for worker in workers:
         if worker.failure is not None:
             raise_failure(worker)
@@ -112,9 +119,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while worker.is_alive():
-            worker.join(None if stall_timeout is None else stall_timeout / 4)
-            alive = [other for other in workers if other.is_alive()]
+        while not worker.done.wait(None if stall_timeout is None else stall_timeout / 4):
+            alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
                 raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))
