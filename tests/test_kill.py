@@ -40,8 +40,8 @@ def directory(tmp_path):
 
 
 def test_sigkill_at_dozens_of_moments_changes_no_byte(directory):
-    options = [*SMALL, "--epochs", "40", "--checkpoint-every", "5"]
-    whole = python("-m", "ddg_ref", "train", *SMALL, "--epochs", "40", "--out", directory / "whole")
+    options = [*SMALL, "--epochs", "60", "--checkpoint-every", "5"]
+    whole = python("-m", "ddg_ref", "train", *SMALL, "--epochs", "60", "--out", directory / "whole")
     assert whole.returncode == 0, whole.stderr
     done = python("tests/kill_helper.py", directory / "killed", KILLS, *options)
     assert done.returncode == 0, done.stderr
