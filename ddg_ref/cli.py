@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Annotated, Any, get_type_hints
 
@@ -123,7 +124,7 @@ def train(
         checkpoints.save(training, directory)
         raise Interrupted(
             f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: "
-            f"python -m ddg_ref train --resume {directory}"
+            f"python -m ddg_ref train --resume {quote(str(directory))}"
         )
     run = training.result()
     run.save(directory)
