@@ -16,6 +16,9 @@ from theory import campaign
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
 
+WIDTH = 160
+LONGEST_CASE = 64
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 EXPECTED = {
     Kind.UPPER_BOUND: "holds",
@@ -46,21 +49,21 @@ def sides(kind: Kind, outcome: Outcome) -> str:
 
 
 def table(examinations: list[Examination]) -> Table:
-    """Claim, expected, examples, worst ratio, the case that attains it, verdict."""
-    result = Table(title="DDG's convergence statements, measured", show_lines=False)
-    for heading in ("claim", "expected", "examples", "worst measured/bound", "attained at", "verdict"):
-        result.add_column(heading, justify="right" if heading in ("examples",) else "left", overflow="fold")
+    """Claim, expected, examples, worst ratio, verdict, and the case that attains it, cut short."""
+    result = Table(box=None, pad_edge=False)
+    for heading in ("claim", "expected", "examples", "worst measured/bound", "verdict", "attained at"):
+        result.add_column(heading, justify="right" if heading == "examples" else "left")
     for e in examinations:
-        worst, case = (
-            ("", "")
-            if e.worst is None
-            else (
-                sides(e.claim.kind, e.worst.outcome),
-                describe(e.worst.case),
-            )
-        )
-        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, case, verdict(e))
+        worst, case = ("", "") if e.worst is None else (sides(e.claim.kind, e.worst.outcome), describe(e.worst.case))
+        case = case if len(case) <= LONGEST_CASE else case[: LONGEST_CASE - 1] + "…"
+        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, verdict(e), case)
     return result
+
+
+def wide_console() -> Console:
+    """As wide as the terminal; wide enough for a table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def describe(case: object) -> str:
@@ -85,7 +88,7 @@ def verify(
     processes: Annotated[int, typer.Option(help="Processes to use.")] = 2,
 ) -> None:
     """Measure both sides of every claim on random cases; exit 1 if one behaves otherwise than expected."""
-    console = Console()
+    console = wide_console()
     try:
         if replay is not None:
             raise typer.Exit(show_replay(console, replay))
