@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import DATASETS, Dataset
-from ddg_ref.errors import CheckpointError, InputError, choose
+from ddg_ref.errors import CheckpointError, InputError, LaunchError, choose
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
@@ -188,6 +188,8 @@ def load(
         return _load(checkpoint, engine, data, layers)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {checkpoint}: {error}") from error.__cause__
+    except LaunchError:  # nothing is wrong with the checkpoint
+        raise
     except (OSError, SafetensorError, InputError, ValueError, RecursionError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {first_line}") from error

@@ -1,0 +1,216 @@
+"""Channels between neighbouring ranks: first in, first out, and the tag of a message is its batch number.
+
+Sends do not block: an array on its way is kept until its request completes, and as nothing here is written in place it
+stays as it was. Receives are posted one message ahead, so that a message can arrive while its receiver computes.
+
+Waiting polls. An MPI library that waits by itself takes a whole core, and with more ranks than cores it takes it from
+the rank it waits for. Here a wait first yields the core between polls, then sleeps for an eighth of the time it has
+waited: at most that much is lost, and a rank that waits for long costs next to nothing.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from math import prod
+from time import perf_counter, sleep
+
+import numpy as np
+from mpi4py import MPI
+
+from ddg_ref.arrays import Array, Shape, placed_like, settled, to_host, xp_of
+from ddg_ref.errors import StallError
+from ddg_ref.workers.channel import StoppedError, paired
+
+CAPACITY = 2
+"""Messages that may be on their way in one direction before their sender waits."""
+
+YIELD_SECONDS = 2e-4
+LONGEST_SLEEP = 1e-3
+
+
+def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda waited: None) -> None:
+    """Return when `done()`; between polls, `watch(seconds waited so far)` may raise."""
+    started = perf_counter()
+    while not done():
+        waited = perf_counter() - started
+        watch(waited)
+        if waited < YIELD_SECONDS:
+            os.sched_yield()
+        else:
+            sleep(min(waited / 8, LONGEST_SLEEP))
+
+
+def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> None:
+    """Return when `request` is complete, whatever else happens."""
+    wait_until(lambda: request.Test(status))
+
+
+class Wire:
+    """The communicators of one call of the engine, so that what is left of one call can never be met by another.
+
+    A rank that fails tells all others by a notice; whoever waits gives up. Raises StallError from a wait that lasts
+    longer than `stall_timeout` seconds.
+    """
+
+    def __init__(self, world: MPI.Intracomm, stall_timeout: float | None) -> None:
+        self.messages, self._notices = world.Dup(), world.Dup()
+        self.tags = (world.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
+        kinds = world.Get_info().get("mpi_memory_alloc_kinds") or ""
+        self.takes_device_memory = "cuda" in kinds
+        self._stall_timeout = stall_timeout
+        self._told: list[MPI.Request] = []
+
+    def tell_failure(self) -> None:
+        """Make all other ranks stop."""
+        others = set(range(self._notices.size)) - {self._notices.rank}
+        self._told = [self._notices.Isend([b"", MPI.BYTE], other) for other in others]
+
+    def wait(self, request: MPI.Request, status: MPI.Status | None = None) -> None:
+        """Return when `request` is complete. Raises StoppedError if another rank has failed before it is."""
+        wait_until(lambda: request.Test(status), self._watch)
+
+    def _watch(self, waited: float) -> None:
+        if self._notices.Iprobe():
+            raise StoppedError
+        if self._stall_timeout is not None and waited > self._stall_timeout:
+            raise StallError(f"no message for {waited:.1f} s")
+
+    def close(self) -> None:
+        """Once all ranks have met."""
+        for _ in range(len(self._told)):
+            self._told.pop().Wait()
+        self.messages.Free()
+        self._notices.Free()
+
+
+class Outgoing:
+    """Messages to the rank `neighbour`."""
+
+    def __init__(self, wire: Wire, neighbour: int) -> None:
+        self._wire, self._neighbour = wire, neighbour
+        self._on_their_way: deque[tuple[MPI.Request, Array]] = deque()
+        self.count = 0
+
+    def give(self, batch: int, message: Array) -> None:
+        """Send `message`. Waits while CAPACITY messages are on their way."""
+        sent = self._hand_over(message)
+        while self._on_their_way and (len(self._on_their_way) >= CAPACITY or self._on_their_way[0][0].Test()):
+            self._wire.wait(self._on_their_way[0][0])
+            self._on_their_way.popleft()
+        request = self._wire.messages.Isend([sent, MPI.BYTE], self._neighbour, batch % self._wire.tags)
+        self._on_their_way.append((request, sent))
+        self.count += 1
+
+    def _hand_over(self, message: Array) -> Array:
+        """What MPI reads from: the array itself, or its copy in host memory if MPI cannot read from the device."""
+        contiguous: Array = xp_of(message).ascontiguousarray(message)
+        return settled(contiguous) if self._wire.takes_device_memory else to_host(contiguous)
+
+    def close(self) -> None:
+        """Wait until all have arrived. The neighbour's `close` receives what it has not taken."""
+        while self._on_their_way:
+            wait_to_the_end(self._on_their_way.popleft()[0])
+
+
+class Incoming:
+    """Messages from the rank `neighbour`: those of `batches`, in order, or fewer if training stops.
+
+    Each is an array (n, *shape[1:]) with n <= shape[0], of the dtype of `model` and placed where that is.
+    """
+
+    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
+        self._wire, self._neighbour, self._batches = wire, neighbour, batches
+        self._shape, self._model = shape, model
+        self._count = 0
+        self._post()
+
+    def receive(self) -> tuple[int, Array]:
+        """Wait for the next message: its batch number and the array. Raises RuntimeError if it is another one."""
+        return self._receive(self._wire.wait)
+
+    def close(self, count: int) -> list[tuple[int, Array]]:
+        """Those of the `count` messages that the neighbour has sent which are not yet received; no more are awaited."""
+        rest = [self._receive(wait_to_the_end) for _ in range(self._count, count)]
+        if self._request is not None:
+            self._request.Cancel()
+            self._request.Wait()
+        return rest
+
+    def _post(self) -> None:
+        """Make room for the next message, if there will be one."""
+        self._request: MPI.Request | None = None
+        if self._count < len(self._batches):
+            xp = xp_of(self._model) if self._wire.takes_device_memory else np
+            self._buffer = settled(xp.empty(self._shape, self._model.dtype))
+            self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
+
+    def _receive(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array]:
+        assert self._request is not None, "the neighbour sends more than it should"
+        status = MPI.Status()
+        wait(self._request, status)
+        buffer, batch = self._buffer, self._batches[self._count]
+        self._count += 1
+        self._post()
+        if status.tag != batch % self._wire.tags:
+            raise RuntimeError(f"expected the message of batch {batch}, got that of batch {status.tag}")
+        rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), buffer.itemsize * prod(buffer.shape[1:]))
+        if odd_bytes:
+            raise RuntimeError(
+                f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more"
+            )
+        return batch, placed_like(self._model, buffer[:rows])
+
+
+class LeftRank:
+    """The end of a module that faces the input, when the module to the left runs on the rank `neighbour`."""
+
+    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+
+    @property
+    def given(self) -> int:
+        return self._outgoing.count
+
+    def take_activation(self, batch: int) -> Array | None:
+        x = paired(batch, self._incoming.receive())
+        return x if len(x) else None
+
+    def give_error(self, batch: int, dx: Array) -> None:
+        self._outgoing.give(batch, dx)
+
+    def close(self, count: int) -> None:
+        """All ranks have come out of the loop, and the neighbour has given `count` activations."""
+        self._incoming.close(count)
+        self._outgoing.close()
+
+
+class RightRank:
+    """The end that faces the output. `waiting` holds the error gradients that came in a former call, oldest first."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        neighbour: int,
+        batches: range,
+        shape: Shape,
+        model: Array,
+        waiting: deque[tuple[int, Array]],
+    ) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+        self._waiting, self._end = waiting, model[:0]
+
+    @property
+    def given(self) -> int:
+        return self._outgoing.count
+
+    def give_activation(self, batch: int, y: Array | None) -> None:
+        """An activation of no samples says that training stops."""
+        self._outgoing.give(batch, self._end if y is None else y)
+
+    def take_error(self, batch: int) -> Array:
+        return paired(batch, self._waiting.popleft() if self._waiting else self._incoming.receive())
+
+    def close(self, count: int) -> None:
+        """As `LeftRank.close`; error gradients that nobody has taken yet wait for the next call."""
+        self._waiting.extend(self._incoming.close(count))
+        self._outgoing.close()
