@@ -19,14 +19,23 @@ def random_data(width: int, classes: int, samples: int) -> Dataset:
     return Dataset("noise", x, y, x[:classes], y[:classes], classes)
 
 
-def contender(data: Dataset, method: str, K: int, engine: str) -> Contender:
-    """ITERATIONS more iterations of one training run at each call."""
+def contender(
+    data: Dataset,
+    method: str,
+    K: int,
+    engine: str,
+    width: int = WIDTH,
+    depth: int = DEPTH,
+    batch: int = BATCH,
+    iterations: int = ITERATIONS,
+) -> Contender:
+    """`iterations` more iterations of one training run of an MLP at each call."""
     config = Config(
         data=data.name,
         model="mlp",
-        width=WIDTH,
-        depth=DEPTH,
-        batch_size=BATCH,
+        width=width,
+        depth=depth,
+        batch_size=batch,
         method=method,
         modules=K,
         engine=engine,
@@ -39,9 +48,9 @@ def contender(data: Dataset, method: str, K: int, engine: str) -> Contender:
 
     def work() -> None:
         nonlocal done
-        ENGINES[engine](training.pipeline, training.task, done, done + ITERATIONS)
+        ENGINES[engine](training.pipeline, training.task, done, done + iterations)
         training.task.results.clear()
-        done += ITERATIONS
+        done += iterations
 
     return work
 

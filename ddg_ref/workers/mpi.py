@@ -30,7 +30,7 @@ RANK = WORLD.rank
 TEAM, EXIT = WORLD.Dup(), WORLD.Dup()
 """What the ranks do together, and where they meet to leave: one that leaves alone is not taken for one that works."""
 
-UNWINDING_SECONDS = 2.0
+UNWINDING_SECONDS = 3.0
 """How long a rank waits for the others after a failure, before it ends the job for all."""
 
 
@@ -67,12 +67,13 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     clock = MPI.Get_processor_name(), perf_counter()
     left, right = ends(wire, pipeline, task, start, stop)
     activity, known = Activity(module.k), len(task.results)
-    reached, failure = start, None
+    reached, failure, finished = start, None, False
     try:
         with one_blas_thread(), unwatched_overflow():
             begin = recorder(activity, task)
             reached = work(module, left or Data(task), right or Objective(task), task, start, stop, begin)
         activity.end()
+        finished = True
     except StoppedError:
         pass
     except BaseException as error:  # whatever it is, all must hear of it and nobody may wait for this rank
@@ -85,7 +86,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         right.given if right else 0,
         activity.describe(perf_counter()),
     )
-    endings = agree(ending, task.stall_timeout is not None and reached < stop)
+    endings = agree(ending, impatient=task.stall_timeout is not None and not finished)
     if left:
         left.close(endings[RANK - 1].given_right)
     if right:

@@ -4,11 +4,10 @@ Sends do not block: an array on its way is kept until its request completes, and
 stays as it was. Receives are posted one message ahead, so that a message can arrive while its receiver computes.
 
 Waiting polls. An MPI library that waits by itself takes a whole core, and with more ranks than cores it takes it from
-the rank it waits for. Here a wait first yields the core between polls, then sleeps for an eighth of the time it has
-waited: at most that much is lost, and a rank that waits for long costs next to nothing.
+the rank it waits for. Here a wait that lasts sleeps between polls, each time for an eighth of what it has waited:
+at most that much is lost, and a rank that waits for long costs next to nothing.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from math import prod
@@ -24,7 +23,7 @@ from ddg_ref.workers.channel import StoppedError, paired
 CAPACITY = 2
 """Messages that may be on their way in one direction before their sender waits."""
 
-YIELD_SECONDS = 2e-4
+AWAKE_SECONDS = 1e-4
 LONGEST_SLEEP = 1e-3
 
 
@@ -34,9 +33,7 @@ def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda
     while not done():
         waited = perf_counter() - started
         watch(waited)
-        if waited < YIELD_SECONDS:
-            os.sched_yield()
-        else:
+        if waited > AWAKE_SECONDS:
             sleep(min(waited / 8, LONGEST_SLEEP))
 
 
