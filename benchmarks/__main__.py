@@ -1,80 +1,131 @@
-"""`python -m benchmarks`: how much faster DDG trains than backpropagation here, as ratios."""
+"""`python -m benchmarks`: how fast training is, as ratios measured side by side, beside PyTorch if it is installed."""
 
+import json
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
 
-import numpy as np
+from benchmarks.contenders import Work, digits_cnn, mlp, resnet
+from benchmarks.memory import memory_ratio
+from benchmarks.start import import_ratio
+from benchmarks.timing import Contender, Ratio, ratio, take_turns
+from ddg_ref.rundir import environment
 
-from benchmarks.timing import Contender, ratio, take_turns
-from ddg_ref import Config, Dataset
-from ddg_ref.engines import ENGINES
-from ddg_ref.training import Training
-
-WIDTH, DEPTH, BATCH, ITERATIONS = 512, 8, 128, 20
-
-
-def random_data(width: int, classes: int, samples: int) -> Dataset:
-    """Noise with labels: for timing it does not matter what is learned."""
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((samples, width)).astype(np.float32), np.arange(samples) % classes
-    return Dataset("noise", x, y, x[:classes], y[:classes], classes)
+TORCH = find_spec("torch") is not None
+TOLERANCE = 1e-4
+"""How far our float32 gradients may be from PyTorch's before timing them makes no sense."""
 
 
-def contender(
-    data: Dataset,
-    method: str,
-    K: int,
-    engine: str,
-    width: int = WIDTH,
-    depth: int = DEPTH,
-    batch: int = BATCH,
-    iterations: int = ITERATIONS,
-) -> Contender:
-    """`iterations` more iterations of one training run of an MLP at each call."""
-    config = Config(
-        data=data.name,
-        model="mlp",
-        width=width,
-        depth=depth,
-        batch_size=batch,
-        method=method,
-        modules=K,
-        engine=engine,
-        momentum=0,
-        lr=1e-3,
-        iterations=10**9,
-    )
-    training = Training(config, data)
-    done = 0
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
 
-    def work() -> None:
-        nonlocal done
-        ENGINES[engine](training.pipeline, training.task, done, done + iterations)
-        training.task.results.clear()
-        done += iterations
+    work: str
+    measure: str
+    ratio: Ratio
+    milliseconds: dict[str, float]
 
-    return work
+
+def contenders_of(work: Work, ways: Mapping[str, tuple[str, int, str]], memory_formats: bool) -> dict[str, Contender]:
+    """Ours by name, and PyTorch on one and two threads, images in both of its memory formats."""
+    contenders = {name: work.ours(*way) for name, way in ways.items()}
+    if TORCH:
+        difference = work.difference_to_torch()
+        print(f"{work.title}: gradients within {difference:.1e} of PyTorch's")
+        if difference > TOLERANCE:
+            raise SystemExit(
+                f"{work.title}: expected gradients within {TOLERANCE} of PyTorch's; find the mistake first"
+            )
+        for threads in (1, 2):
+            contenders[f"torch {threads}"] = work.torch(threads)
+            if memory_formats:
+                contenders[f"torch {threads} channels last"] = work.torch(threads, channels_last=True)
+    return contenders
+
+
+def measure(
+    work: Work,
+    ways: Mapping[str, tuple[str, int, str]],
+    rows: list[tuple[str, str, str]],
+    repetitions: int,
+    *,
+    memory_formats: bool = False,
+) -> list[Row]:
+    """Let all contenders take turns; `rows` name (what is shown, time above, time below)."""
+    seconds = take_turns(contenders_of(work, ways, memory_formats), repetitions)
+    per_iteration = {name: 1000 * median(times) / work.iterations for name, times in seconds.items()}
+    result = []
+    for text, above, below in rows:
+        if below.startswith("torch"):
+            formats = [name for name in seconds if name.startswith(below)]
+            if not formats:
+                continue
+            below = min(formats, key=lambda name: per_iteration[name])
+        result.append(Row(work.title, text, ratio(seconds[above], seconds[below]), per_iteration))
+        print(show(result[-1]), flush=True)
+    return result
+
+
+def show(row: Row) -> str:
+    """One line: what, the median ratio, its spread."""
+    r = row.ratio
+    return f"{row.work:<32} {row.measure:<58} {r.median:6.2f}  ({r.lowest:.2f} to {r.highest:.2f})"
+
+
+BP, DDG, MACHINERY = ("bp", 1, "reference"), ("ddg", 2, "threads"), ("bp", 1, "threads")
+SPEED_UP = ("ddg K=2, two threads, over our bp: speed-up", "bp", "ddg")
+
+
+def table(repetitions: int) -> list[Row]:
+    """Every row, in the order in which they are measured."""
+    return [
+        *measure(
+            mlp(512, 128),
+            {"bp": BP, "ddg": DDG, "machinery": MACHINERY},
+            [
+                ("bp, one thread: our time / PyTorch's, one thread", "bp", "torch 1"),
+                ("ddg K=2, two threads: our time / PyTorch bp's, two threads", "ddg", "torch 2"),
+                SPEED_UP,
+                ("bp on engine threads, K=1 / engine reference", "machinery", "bp"),
+            ],
+            repetitions,
+        ),
+        *measure(
+            resnet(8, 64),
+            {"bp": BP, "ddg": DDG},
+            [
+                ("bp, one thread: our time / PyTorch's, one thread", "bp", "torch 1"),
+                SPEED_UP,
+                ("ddg K=2, two threads: our time / PyTorch bp's, one thread", "ddg", "torch 1"),
+            ],
+            repetitions,
+            memory_formats=True,
+        ),
+        *measure(digits_cnn(), {"bp": BP, "ddg": DDG}, [SPEED_UP], repetitions),
+        Row("import ddg_ref", "our time / import numpy's", import_ratio(repetitions), {}),
+        Row("ResNet-20, batch 64, ddg K=4", "peak memory / what the algorithm must hold", memory_ratio(), {}),
+    ]
 
 
 def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=11, help="turns of each contender (default 11)")
-    repetitions = max(1, parser.parse_args().repetitions)
-    data = random_data(WIDTH, WIDTH, 10 * WIDTH)
-    seconds = take_turns(
-        {
-            "bp": contender(data, "bp", 1, "reference"),
-            "ddg": contender(data, "ddg", 2, "threads"),
-            "machinery": contender(data, "bp", 1, "threads"),
-        },
-        repetitions,
-    )
-    print(f"MLP {DEPTH} x {WIDTH}, batch {BATCH}, float32, SGD; medians of {repetitions} turns (lowest to highest)")
-    for text, above, below in (
-        ("bp, one thread / ddg K=2, two threads: speed-up", "bp", "ddg"),
-        ("K=1 on engine threads / engine reference: cost of the machinery", "machinery", "bp"),
-    ):
-        r = ratio(seconds[above], seconds[below])
-        print(f"{text:<66} {r.median:.2f}  ({r.lowest:.2f} to {r.highest:.2f})")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON into this file")
+    options = parser.parse_args()
+    if options.repetitions < 1:
+        parser.error(f"--repetitions: expected a whole number >= 1, got {options.repetitions}")
+    if not TORCH:
+        print("PyTorch is not installed: rows that need it are left out (pip install -r requirements-bench.txt)")
+    rows = table(options.repetitions)
+    print(f"\nfloat32, BLAS one thread per worker; medians of {options.repetitions} turns (lowest to highest)")
+    for row in rows:
+        print(show(row))
+    if options.out:
+        result = {"environment": environment(), "repetitions": options.repetitions, "rows": [asdict(r) for r in rows]}
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 This is the only file that knows that there is more than one array library.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -42,14 +44,31 @@ def settled(x: Array) -> Array:
     return x
 
 
+def widened(x: Array) -> tuple[Array, int]:
+    """x (..., W, C) as rows (R, W*C), and W: so that work per channel runs along rows of more than a few values."""
+    width = x.shape[-2] if x.ndim > 2 else 1
+    return x.reshape(-1, width * x.shape[-1]), width
+
+
 def column_sums(x: Array) -> Array:
     """Sum of `x` over every axis but the last: shape (..., C) -> (C,), same dtype.
 
     A product with a row of ones, because BLAS adds rows several times faster than `x.sum(axis=0)` when C is small.
     """
-    rows = x.reshape(-1, x.shape[-1])  # (R, C)
-    sums: Array = xp_of(x).ones(len(rows), dtype=x.dtype) @ rows
-    return sums
+    rows, width = widened(x)
+    sums = xp_of(x).ones(len(rows), dtype=x.dtype) @ rows  # (W*C,)
+    totals: Array = sums.reshape(width, -1).sum(axis=0)
+    return totals
+
+
+def per_channel(operation: Callable[..., Array], x: Array, v: Array, out: Array | None = None) -> Array:
+    """operation(x, v), v (C,) broadcast over x (..., C): several times faster than plain broadcasting for small C."""
+    rows, width = widened(x)
+    if out is None:
+        out = xp_of(x).empty(x.shape, dtype=x.dtype)
+    assert out.flags.c_contiguous  # so that reshape does not copy
+    operation(rows, xp_of(x).tile(v, width), out=out.reshape(rows.shape))
+    return out
 
 
 def unwatched_overflow() -> np.errstate:
@@ -61,7 +80,9 @@ def unwatched_overflow() -> np.errstate:
 
 
 @cache
-def _thread_pools() -> ThreadpoolController:
+def _thread_pools() -> "ThreadpoolController":
+    from threadpoolctl import ThreadpoolController  # slow to import, so only when training starts
+
     return ThreadpoolController()  # looks up the loaded libraries once: milliseconds
 
 

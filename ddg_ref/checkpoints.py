@@ -5,10 +5,10 @@ A checkpoint is a directory of three files: `tensors.safetensors`, `state.json`,
 directory with a checkpoint's name is whole, whenever the process was killed. The last two are kept.
 
 What is in flight at iteration t follows from the method's delays alone: module k holds the batches max(0, t-d_k) to
-t-1, and above it wait the error gradients of the batches max(0, t-d_k) to t-1-d_{k+1}. A checkpoint stores their input,
-the weights that their forward pass used, and the error gradients; the caches are computed anew, which gives the same
-bits. So the names, shapes and dtypes of all tensors are known before the file is opened, and whatever differs is
-refused. Nothing is unpickled, and nothing is allocated on a file's word.
+t-1, and above it wait the error gradients of the batches max(0, t-d_k) to t-1-d_{k+1}, as far as the run has them. A
+checkpoint stores their input, the weights that their forward pass used, and the error gradients; the caches are
+computed anew, which gives the same bits. So the names, shapes and dtypes of all tensors are known before the file is
+opened, and whatever differs is refused. Nothing is unpickled, and nothing is allocated on a file's word.
 """
 
 import json
@@ -16,9 +16,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from math import isfinite, prod
 from pathlib import Path
+from stat import S_ISREG
+from sys import maxsize
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -28,8 +30,8 @@ from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
-from ddg_ref.data import DATASETS, Dataset
-from ddg_ref.errors import CheckpointError, InputError, LaunchError, choose
+from ddg_ref.data import Dataset, load_data
+from ddg_ref.errors import CheckpointError, InputError, LaunchError
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
@@ -40,8 +42,10 @@ from ddg_ref.training import Record, Training, make_network
 VERSION = 1
 KEPT = 2
 TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
-LARGEST_STATE = 64 << 20
+SUMMED = (TENSORS, STATE)
+LARGEST_STATE = 2 << 20
 LARGEST_SUMS = 1024
+LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
 """What a safetensors file may have besides its tensors' bytes, at least."""
 
@@ -53,20 +57,41 @@ def steps_before(batch: int, delay: int) -> int:
     return max(0, batch - delay)
 
 
-def in_flight(module: Module, t: int) -> range:
-    """The batches between forward and backward in `module` at the beginning of iteration t."""
-    return range(max(0, t - module.delay), t)
+def steps_of(training: Training, module: Module) -> int:
+    """How many steps `module` has made."""
+    return min(steps_before(training.clock, module.delay), training.task.iterations)
 
 
-def waiting(modules: list[Module], k: int, t: int) -> range:
-    """The batches whose error gradients wait above module k (from 1) at the beginning of iteration t."""
-    return range(max(0, t - modules[k - 1].delay), t - modules[k].delay) if k < len(modules) else range(0)
+def in_flight(training: Training, module: Module) -> range:
+    """The batches between forward and backward in `module`."""
+    t = training.clock
+    return range(max(0, t - module.delay), min(t, training.task.iterations))
 
 
-def stashed(module: Module, t: int) -> list[int]:
+def waiting(training: Training, module: Module) -> range:
+    """The batches whose error gradients wait above `module`."""
+    if module is training.pipeline.modules[-1]:
+        return range(0)
+    above, t = training.pipeline.modules[module.k], training.clock
+    return range(max(0, t - module.delay), min(t - above.delay, training.task.iterations))
+
+
+def stashed(training: Training, module: Module) -> list[int]:
     """The versions of the weights that batches in flight refer to, besides the present one."""
-    versions = {steps_before(batch, module.delay) for batch in in_flight(module, t)}
-    return sorted(versions - {steps_before(t, module.delay)})
+    versions = {steps_before(batch, module.delay) for batch in in_flight(training, module)}
+    return sorted(versions - {steps_of(training, module)})
+
+
+def records(training: Training) -> int:
+    """How many records have been made: one at the end of each epoch, and one at the end of the run."""
+    epochs, rest = divmod(training.iteration, training.batches.per_epoch)
+    return epochs + 1 if rest and training.iteration == training.task.iterations else epochs
+
+
+def unrecorded(training: Training) -> range:
+    """The batches since the last record."""
+    t = training.iteration
+    return range(min(records(training) * training.batches.per_epoch, t), t)
 
 
 # Writing
@@ -75,34 +100,71 @@ def stashed(module: Module, t: int) -> list[int]:
 def save(training: Training, run_directory: Path) -> Path:
     """Write the state of `training`, which stands between two iterations, under `run_directory`/checkpoints.
 
-    Returns the checkpoint's directory. Raises OSError if it cannot be written; then the older ones are as they were.
+    Returns the checkpoint's directory. Raises CheckpointError if training was broken off within an iteration or if
+    nothing can be written; then the older checkpoints are as they were.
     """
-    folder = run_directory / CHECKPOINTS
+    final = run_directory / CHECKPOINTS / f"{training.iteration:012d}"
+    if not stands_between_iterations(training):
+        raise CheckpointError(
+            f"checkpoint {final}: the run was broken off within an iteration; resume from the last checkpoint"
+        )
+    try:
+        if not final.exists():
+            _write(training, final)
+            for old in list_checkpoints(run_directory)[:-KEPT]:
+                shutil.rmtree(old.rename(_unfinished(old)))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {final}: cannot be written: {_reason(error)}") from error
+    return final
+
+
+def stands_between_iterations(training: Training) -> bool:
+    """All modules have come as far as the run says: no error or Ctrl-C broke it off midway."""
+    return [result.iteration for result in training.task.results] == list(unrecorded(training)) and all(
+        module.optimizer_state.step == steps_of(training, module)
+        and [flight.batch for flight in module.queue] == list(in_flight(training, module))
+        and [batch for batch, _ in errors] == list(waiting(training, module))
+        for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True)
+    )
+
+
+def _write(training: Training, final: Path) -> None:
+    folder, temporary = final.parent, _unfinished(final)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{training.iteration:012d}"
-    if final.exists():
-        return final
-    for unfinished in folder.glob(".*.tmp"):
+    for unfinished in folder.glob(_unfinished(Path("*")).name):
         shutil.rmtree(unfinished)
-    temporary = folder / f".{final.name}.tmp"
     temporary.mkdir()
     save_file(tensors_of(training), temporary / TENSORS)
-    (temporary / STATE).write_text(json.dumps(state_of(training), allow_nan=False))
-    sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (TENSORS, STATE)]
+    text = json.dumps(state_of(training), allow_nan=False)
+    if len(text) > LARGEST_STATE:
+        raise OSError(f"{STATE} would have {len(text)} bytes, of which {LARGEST_STATE} can be read again")
+    (temporary / STATE).write_text(text)
+    sums = [f"{_sha256(temporary / name)}  {name}\n" for name in SUMMED]
     (temporary / SUMS).write_text("".join(sums))
     for path in (temporary / TENSORS, temporary / STATE, temporary / SUMS, temporary):
         _flush(path)
     temporary.rename(final)
     _flush(folder)
-    for old in list_checkpoints(run_directory)[:-KEPT]:
-        shutil.rmtree(old)
-    return final
+
+
+def _unfinished(checkpoint: Path) -> Path:
+    """The name of a checkpoint that is not yet whole, or no longer."""
+    return checkpoint.with_name(f".{checkpoint.name}.tmp")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line that is not too long, whatever a file put into the message."""
+    lines = str(error).splitlines() or [""]
+    return lines[0][:LONGEST_REASON] or type(error).__name__
 
 
 def tensors_of(training: Training) -> Params:
     """All arrays of a run by name, C-contiguous."""
-    tensors = {"durations": np.array(training.durations, dtype=np.float64)}
-    t = training.iteration
+    tensors = {
+        "durations": np.array(training.durations, dtype=np.float64),
+        "history": np.array(training.history, dtype=np.float64).reshape(-1, len(Record._fields)),
+        "results": np.array([(r.loss, r.correct) for r in training.task.results], dtype=np.float64).reshape(-1, 2),
+    }
     for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True):
         k = module.k
         tensors |= {f"params/{name}": array for name, array in module.params.items()}
@@ -112,14 +174,14 @@ def tensors_of(training: Training) -> Params:
         for flight in module.queue:
             tensors[f"in_flight/{k}/{flight.batch}"] = flight.x
             version = steps_before(flight.batch, module.delay)
-            if version in stashed(module, t):
+            if version in stashed(training, module):
                 tensors |= {f"stash/{k}/{version}/{name}": array for name, array in flight.params.items()}
         tensors |= {f"errors/{k}/{batch}": dy for batch, dy in errors}
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
 def state_of(training: Training) -> dict[str, Any]:
-    """Everything else, as JSON."""
+    """Everything else, as JSON: nothing that grows with the run, so what is large is not this run's."""
     return {
         "version": VERSION,
         "config": asdict(training.config),
@@ -128,8 +190,6 @@ def state_of(training: Training) -> dict[str, Any]:
         "cuts": training.cuts,
         "iteration": training.iteration,
         "seconds": training.seconds,
-        "history": [list(record) for record in training.history],
-        "results": [list(result) for result in training.task.results],
     }
 
 
@@ -187,27 +247,23 @@ def load(
     try:
         return _load(checkpoint, engine, data, layers)
     except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: {error}") from error.__cause__
+        raise CheckpointError(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
     except LaunchError:  # nothing is wrong with the checkpoint
         raise
-    except (OSError, SafetensorError, InputError, ValueError, RecursionError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {first_line}") from error
+    except (OSError, SafetensorError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 
 
 def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
-    _check_sums(checkpoint)
-    state = json.loads((checkpoint / STATE).read_text(), parse_constant=_refuse_constant)
-    _expect("state", state, dict)
-    if state.get("version") != VERSION:
-        raise CheckpointError(
-            f"expected version {VERSION}, got {state.get('version')!r}; use the release that wrote it"
-        )
+    state = _read_state(checkpoint)
+    version = _expect("version", state.get("version"), int)
+    if version != VERSION:
+        raise CheckpointError(f"expected version {VERSION}, got {version}; use the release that wrote it")
     config = _config(state.get("config"))
     if engine is not None:
         config = replace(config, engine=engine)
     if data is None:
-        data = DATASETS[choose("data", config.data, DATASETS)]()
+        data = load_data(config.data)
     if state.get("data") != data.astype(config.dtype).fingerprint:
         raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]
@@ -216,28 +272,48 @@ def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: li
     network = make_network(config, data, layers)
     if names != [repr(layer) for layer in network.layers]:
         raise CheckpointError("it holds another network than the configuration gives; give the same layers")
-    _check_size(checkpoint / TENSORS, network, config)
+    _check_size(checkpoint / TENSORS, weight_bytes(network, config.dtype), maxsize)  # so they may be allocated
     cuts = [_expect("cuts", cut, int) for cut in _expect("cuts", state.get("cuts"), list)]
     if len(cuts) != config.modules - 1:
         raise CheckpointError(f"expected {config.modules - 1} cuts, got {len(cuts)}")
     training = Training(config, data, layers, cuts=cuts)
-    _restore_progress(training, state)
+    training.seconds = _expect("seconds", state.get("seconds"), float)
+    training.iteration = _expect("iteration", state.get("iteration"), int)
+    if not 0 <= training.iteration <= training.task.iterations:
+        raise CheckpointError(f"iteration: expected 0 to {training.task.iterations}, got {training.iteration}")
     _restore_tensors(training, checkpoint / TENSORS)
     return training
 
 
-def _check_sums(checkpoint: Path) -> None:
-    """Both files are as they were written. Reads them piece by piece."""
-    sums = checkpoint / SUMS
-    if sums.stat().st_size > LARGEST_SUMS or (checkpoint / STATE).stat().st_size > LARGEST_STATE:
-        raise CheckpointError(f"{SUMS} or {STATE} is far too large")
-    expected = "".join(f"{_sha256(checkpoint / name)}  {name}\n" for name in (TENSORS, STATE))
-    if sums.read_text() != expected:
-        raise CheckpointError(f"{TENSORS} or {STATE} has been damaged or changed: {SUMS} does not match")
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    _check_size(checkpoint / STATE, 0, LARGEST_STATE)
+    text = (checkpoint / STATE).read_bytes()
+    _check_sum(checkpoint, STATE, sha256(text).hexdigest())
+    state: dict[str, Any] = _expect("state", json.loads(text, parse_float=_finite, parse_constant=_finite), dict)
+    return state
 
 
-def _refuse_constant(name: str) -> None:
-    raise CheckpointError(f"expected finite numbers, got {name}")
+def _check_size(path: Path, least: int, most: int) -> None:
+    """A file that is as large as it may be. No pipe that never ends, and no device."""
+    status = path.lstat()
+    if not S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path.name}: expected a file, got something else of this name")
+    if not least <= status.st_size <= most:
+        raise CheckpointError(f"{path.name}: expected {least} to {most} bytes, got {status.st_size}")
+
+
+def _check_sum(checkpoint: Path, name: str, digest: str) -> None:
+    _check_size(checkpoint / SUMS, 0, LARGEST_SUMS)
+    lines = (checkpoint / SUMS).read_bytes().splitlines(keepends=True)
+    place = SUMMED.index(name)
+    if len(lines) != len(SUMMED) or lines[place] != f"{digest}  {name}\n".encode():
+        raise CheckpointError(f"{name} has been damaged or changed: {SUMS} does not match")
+
+
+def _finite(number: str) -> float:
+    if not isfinite(float(number)):
+        raise CheckpointError(f"expected finite numbers, got {number}")
+    return float(number)
 
 
 def _expect(name: str, value: Any, kind: type | UnionType) -> Any:
@@ -260,53 +336,18 @@ def _config(stored: Any) -> Config:
     return Config(**{name: _expect(f"config.{name}", value, hints[name]) for name, value in stored.items()})
 
 
-def _check_size(path: Path, network: Sequential, config: Config) -> None:
-    """The file is as large as the weights alone: so they may be allocated."""
-    size = sum(prod(shape) for shape in (network.parameter_shapes() | network.stats_shapes()).values())
-    needed, have = size * np.dtype(config.dtype).itemsize, path.stat().st_size
-    if needed > have:
-        raise CheckpointError(f"{path.name}: expected at least {needed} bytes of weights, got {have}")
-
-
-def _restore_progress(training: Training, state: dict[str, Any]) -> None:
-    iteration = _expect("iteration", state.get("iteration"), int)
-    if not 0 <= iteration <= training.task.iterations:
-        raise CheckpointError(f"iteration: expected 0 to {training.task.iterations}, got {iteration}")
-    training.iteration = iteration
-    training.seconds = _expect("seconds", state.get("seconds"), float)
-    training.history = [Record(*row) for row in _rows("history", state.get("history"), Record)]
-    training.task.results = [BatchResult(*row) for row in _rows("results", state.get("results"), BatchResult)]
-    per_epoch = training.batches.per_epoch
-    if [record.iteration for record in training.history] != [
-        per_epoch * (i + 1) for i in range(iteration // per_epoch)
-    ]:
-        raise CheckpointError("history: expected one record per finished epoch")
-    if [result.iteration for result in training.task.results] != list(
-        range(iteration - iteration % per_epoch, iteration)
-    ):
-        raise CheckpointError("results: expected one for each batch since the last record")
-
-
-def _rows(name: str, rows: Any, row_type: Any) -> Iterator[list[Any]]:
-    hints = list(get_type_hints(row_type).values())
-    for row in _expect(name, rows, list):
-        if len(_expect(name, row, list)) != len(hints):
-            raise CheckpointError(f"{name}: expected {len(hints)} entries in a row, got {len(row)}")
-        yield [_finite(name, _expect(name, value, kind)) for value, kind in zip(row, hints, strict=True)]
-
-
-def _finite(name: str, value: Any) -> Any:
-    if isinstance(value, float) and not isfinite(value):
-        raise CheckpointError(f"{name}: expected finite numbers, got {value}")
-    return value
+def weight_bytes(network: Sequential, dtype: str) -> int:
+    """What parameters and statistics take."""
+    shapes = (network.parameter_shapes() | network.stats_shapes()).values()
+    return sum(prod(shape) for shape in shapes) * np.dtype(dtype).itemsize
 
 
 def _restore_tensors(training: Training, path: Path) -> None:
     wanted = expected_tensors(training)
-    room = max(HEADER_ROOM, 1024 * len(wanted))
-    most = room + sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
-    if path.stat().st_size > most + 8 * training.iteration:
-        raise CheckpointError(f"{path.name}: expected at most {most} bytes, got {path.stat().st_size}")
+    size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
+    room = max(HEADER_ROOM, 1024 * len(wanted)) + np.dtype(float).itemsize * training.iteration
+    _check_size(path, size, size + room)
+    _check_sum(path.parent, TENSORS, _sha256(path))
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != wanted.keys() | {"durations"}:
             raise CheckpointError(f"{path.name}: expected the tensors of iteration {training.iteration}, got others")
@@ -319,47 +360,63 @@ def _restore_tensors(training: Training, path: Path) -> None:
         if durations.get_dtype() != "F64" or len(durations.get_shape()) != 1:
             raise CheckpointError("durations: expected a row of F64")
         tensors: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{name}: expected finite numbers, got NaN or infinity")
-    training.durations.extend(tensors["durations"].tolist())
+    training.durations.frombytes(tensors["durations"].tobytes())
+    training.history = list(_history(training, tensors["history"]))
+    training.task.results = list(_results(training, tensors["results"]))
     with one_blas_thread(), unwatched_overflow():
         for module in training.pipeline.modules:
             _restore_module(training, module, tensors)
 
 
+def _history(training: Training, rows: Array) -> Iterator[Record]:
+    for i, (epoch, iteration, *figures) in enumerate(rows.tolist(), 1):
+        end = min(i * training.batches.per_epoch, training.iteration)
+        if (epoch, iteration) != (i, end) or not all(map(isfinite, figures)):
+            raise CheckpointError("history: expected a record for each epoch, with finite numbers")
+        yield Record(i, end, *figures)
+
+
+def _results(training: Training, rows: Array) -> Iterator[BatchResult]:
+    for batch, (loss, correct) in zip(unrecorded(training), rows.tolist(), strict=True):
+        size = len(training.batches.indices(batch))
+        if not isfinite(loss) or correct not in range(size + 1):
+            raise CheckpointError("results: expected a finite loss and a count of samples for each batch")
+        yield BatchResult(batch, loss, int(correct), size, finished=0.0)
+
+
 def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
     """Name -> (shape, dtype) of every tensor that the checkpoint of this run at its iteration has."""
-    t, modules, dtype = training.iteration, training.pipeline.modules, training.config.dtype
+    tables = {"history": (records(training), len(Record._fields)), "results": (len(unrecorded(training)), 2)}
     shapes: dict[str, Shape] = {}
     sample = training.data.input_shape
-    for module in modules:
+    for module in training.pipeline.modules:
         k, own = module.k, module.layers.parameter_shapes()
         shapes |= {f"params/{name}": shape for name, shape in own.items()}
         shapes |= {f"stats/{name}": shape for name, shape in module.layers.stats_shapes().items()}
         for slot in module.optimizer.slots:
             shapes |= {f"slots/{slot}/{name}": shape for name, shape in own.items()}
-        for version in stashed(module, t):
+        for version in stashed(training, module):
             shapes |= {f"stash/{k}/{version}/{name}": shape for name, shape in own.items()}
-        for batch in in_flight(module, t):
+        for batch in in_flight(training, module):
             shapes[f"in_flight/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
         sample = module.layers.output_shape(sample)
-        for batch in waiting(modules, k, t):
+        for batch in waiting(training, module):
             shapes[f"errors/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
-    return {name: (shape, dtype) for name, shape in shapes.items()}
+    return {name: (shape, "float64") for name, shape in tables.items()} | {
+        name: (shape, training.config.dtype) for name, shape in shapes.items()
+    }
 
 
 def _restore_module(training: Training, module: Module, tensors: dict[str, Array]) -> None:
-    t, k, delay = training.iteration, module.k, module.delay
-    own, steps = list(module.params), steps_before(t, module.delay)
+    k, own, steps = module.k, list(module.params), steps_of(training, module)
     module.params = {name: tensors[f"params/{name}"] for name in own}
     module.stats = {name: tensors[f"stats/{name}"] for name in module.stats}
     slots = {slot: {name: tensors[f"slots/{slot}/{name}"] for name in own} for slot in module.optimizer.slots}
     module.optimizer_state = OptimizerState(steps, slots)
     versions = {steps: module.params}
-    for version in stashed(module, t):
+    for version in stashed(training, module):
         versions[version] = {name: tensors[f"stash/{k}/{version}/{name}"] for name in own}
-    for batch in in_flight(module, t):
-        module.replay(batch, tensors[f"in_flight/{k}/{batch}"], versions[steps_before(batch, delay)])
+    for batch in in_flight(training, module):
+        module.replay(batch, tensors[f"in_flight/{k}/{batch}"], versions[steps_before(batch, module.delay)])
     errors = training.pipeline.errors[k - 1]
-    errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training.pipeline.modules, k, t))
+    errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training, module))

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from json import dumps
@@ -277,15 +277,21 @@ def main() -> None:
 
     As one of several MPI ranks it ends together with the others, and only rank 0 prints.
     """
-    if launch.rank():
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
-    code, message = run_app()
+    with silence() if launch.rank() else nullcontext():
+        code, message = run_app()
     leave = getattr(sys.modules.get("ddg_ref.workers.mpi"), "leave", None)
     if leave is not None:
         leave(code, message)
     else:
         typer.echo(message, err=True, nl=False)
     sys.exit(code)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing that is printed in the block is seen."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def run_app() -> tuple[int, str]:

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from math import isfinite
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
 
 from ddg_ref.data import DATASETS
 from ddg_ref.engines import ENGINES
@@ -36,7 +39,7 @@ class Config:
     Raises InputError for unknown names, numbers out of range, and options that the chosen parts do not have.
     """
 
-    data: str = _option("digits", f"Data set: {_names(DATASETS)}.")
+    data: str = _option("digits", f"Data set: {_names(DATASETS)}, or the path of an .npz file with arrays x and y.")
     model: str = _option("cnn", f"Network: {_names(MODELS)}.")
     width: int | None = _option(None, "Hidden units (mlp, 256) or channels of the first stage (cnn 32, resnet 16).")
     depth: int | None = _option(None, "Linear layers (mlp, 4), convolutions (cnn, 4), or 6n+2 (resnet, 8).")
@@ -70,6 +73,8 @@ class Config:
     drain: bool = _option(True, "Apply the gradients still in flight after the last batch.")
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Config).items():
+            object.__setattr__(self, name, plain(name, getattr(self, name), hint))
         for name, valid in (
             ("loss", LOSSES),
             ("method", METHODS),
@@ -145,6 +150,21 @@ class Config:
             if name not in signature(maker).parameters:
                 raise InputError(f"{name}: {kind} {getattr(self, kind)} has no such option; leave it out")
         return given
+
+
+def plain(name: str, value: Any, hint: Any) -> Any:
+    """`value` as a plain Python object of the hinted type: NumPy scalars are unwrapped, whole numbers pass as float.
+
+    Raises InputError that names the option, what was expected and what came.
+    """
+    kinds = get_args(hint) or (hint,)
+    value = value.item() if isinstance(value, np.generic) else value
+    if float in kinds and type(value) is int and abs(value) < 1 << 53:
+        return float(value)
+    if type(value) not in kinds:
+        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise InputError(f"{name}: expected {wanted}, got {type(value).__name__} {value!r:.40}; convert it")
+    return value
 
 
 def whole_numbers(name: str, text: str, *, hint: str) -> list[int]:

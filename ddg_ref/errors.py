@@ -8,7 +8,7 @@ class InputError(ValueError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint is damaged, or does not belong to this run."""
+    """A checkpoint is damaged, does not belong to this run, or cannot be written."""
 
 
 class LaunchError(InputError):

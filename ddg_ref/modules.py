@@ -43,13 +43,18 @@ class Module:
         """Put a batch in flight as it was: `forward` with the weights of that time, counted by no statistic."""
         self.queue.append(InFlight(batch, x, params, self.layers.forward(params, x)[1]))
 
-    def backward(self, batch: int, dy: Array) -> tuple[Array, Params]:
-        """Input and parameter gradients of the oldest batch in flight, at the weights its forward pass used."""
+    def backward(self, batch: int, dy: Array) -> tuple[Array | None, Params]:
+        """Input and parameter gradients of the oldest batch in flight, at the weights its forward pass used.
+
+        Module 1 has no use for an input gradient and gives None.
+        """
         oldest = self.queue.popleft()
         if oldest.batch != batch:
             raise RuntimeError(
                 f"module {self.k}: error gradient of batch {batch} met the cache of batch {oldest.batch}"
             )
+        if self.k == 1:
+            return None, self.layers.gradients(oldest.params, oldest.cache, dy)
         return self.layers.backward(oldest.params, oldest.cache, dy)
 
     def update(self, grads: Params, gamma: float) -> None:

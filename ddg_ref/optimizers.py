@@ -45,7 +45,8 @@ class Optimizer(ABC):
         for name, w in params.items():
             g = grads[name] + self.weight_decay * w if self.weight_decay else grads[name]
             direction, moments = self.direction(g, [state.slots[slot][name] for slot in self.slots], state.step + 1)
-            new_params[name] = w - gamma * direction
+            step = gamma * direction
+            new_params[name] = xp_of(w).subtract(w, step, out=step)
             for slot, moment in zip(self.slots, moments, strict=True):
                 new_slots[slot][name] = moment
         return new_params, OptimizerState(state.step + 1, new_slots)
@@ -87,8 +88,8 @@ class Adam(Optimizer):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise InputError(f"{name}: expected a number in [0, 1), got {beta}; 0.9 and 0.999 are usual")
-        if not eps > 0:
-            raise InputError(f"eps: expected a number > 0, got {eps}; 1e-8 is usual")
+        if not 0 < eps < float("inf"):
+            raise InputError(f"eps: expected a finite number > 0, got {eps}; 1e-8 is usual")
         self.beta1, self.beta2, self.eps = float(beta1), float(beta2), float(eps)
         self.weight_decay = _decay(weight_decay)
 

@@ -44,7 +44,7 @@ def iterate(pipeline: Pipeline, task: Task, t: int) -> bool:
             arrived, dy = errors[k].popleft()
             assert arrived == batch
             dx, grads = module.backward(batch, dy)
-            if k > 0:
+            if dx is not None:
                 errors[k - 1].append((batch, dx))
             module.update(grads, task.gamma(t))
     return True

@@ -34,9 +34,10 @@ def claim(directory: Path, *, overwrite: bool = False) -> Path:
         raise InputError(f"out: {directory} cannot be written; choose another directory")
     if (directory / RESULT).exists() and not overwrite:
         raise InputError(f"out: {directory} holds a run already; choose another directory or say --overwrite")
+    if any((directory / CHECKPOINTS).glob("[0-9]*")) and not overwrite:
+        raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
+    (directory / RESULT).unlink(missing_ok=True)  # first: what is left of a run without it is no finished run
     if (directory / CHECKPOINTS).exists():
-        if not overwrite:
-            raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
         rmtree(directory / CHECKPOINTS)
     return directory
 
@@ -87,5 +88,7 @@ def save(run: "Run", directory: Path) -> Path:
         "final_test_accuracy": run.final_test_accuracy,
         "modules": run.modules,
     }
-    (directory / RESULT).write_text(dumps(result, indent=2) + "\n")
+    unfinished = directory / f".{RESULT}.tmp"
+    unfinished.write_text(dumps(result, indent=2) + "\n")
+    unfinished.rename(directory / RESULT)
     return directory

@@ -16,7 +16,7 @@ import numpy as np
 
 from ddg_ref.arrays import Array, Params, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
-from ddg_ref.data import DATASETS, Batches, Dataset
+from ddg_ref.data import Batches, Dataset, load_data
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
@@ -24,7 +24,7 @@ from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
-from ddg_ref.splitting import balance, check_cuts, check_module_count, remembered_costs
+from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
 
@@ -92,7 +92,7 @@ class Training:
         self.config, self.engine = config, ENGINES[config.engine]
         self.engine.prepare(config.modules)
         if data is None:
-            data = DATASETS[choose("data", config.data, DATASETS)]()
+            data = load_data(config.data)
         self.data = data.astype(config.dtype)
         self.network = make_network(config, self.data, layers)
         self.batches = Batches(self.data.x_train, self.data.y_train, config.batch_size, config.seed)
@@ -127,6 +127,8 @@ class Training:
             return []
         if self.config.split == "count":
             return balance([1.0] * n, K)
+        from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
+
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
 
     def epochs(self, on_checkpoint: Callable[[], None] = lambda: None) -> Iterator[Record]:
@@ -149,11 +151,19 @@ class Training:
             if every and stop % every == 0 and stop < self.task.iterations:
                 self.engine.once(on_checkpoint)
 
+    @property
+    def clock(self) -> int:
+        """The engine's time: `iteration`, and once the pipeline has been drained as much later as that took."""
+        return self.iteration + self._drain(self.iteration)
+
+    def _drain(self, stop: int) -> int:
+        """Iterations that follow upon iteration `stop` to drain the pipeline."""
+        return self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
+
     def _advance(self, stop: int) -> None:
         """Run to iteration `stop`, and through the drain if that is the last one."""
-        drain = self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
         known, started = len(self.task.results), perf_counter()
-        progress = self.engine(self.pipeline, self.task, self.iteration, stop + drain)
+        progress = self.engine(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         self.seconds += perf_counter() - started
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)
@@ -230,7 +240,8 @@ class Run:
 
         Raises InputError if x does not have the shape of the training data.
         """
-        if x.shape[1:] != self.input_shape:
+        x = np.asarray(x)
+        if x.shape[1:] != self.input_shape or not len(x):
             raise InputError(f"predict: expected samples of shape {self.input_shape}, got x {x.shape}; reshape it")
         params = {name: self.weights[name] for name in self.network.parameter_shapes()}
         stats = {name: self.weights[name] for name in self.network.stats_shapes()}

@@ -2,23 +2,27 @@
 
 from pathlib import Path
 
-from benchmarks.__main__ import BATCH, DEPTH, WIDTH, random_data
-from ddg_ref import train
+from benchmarks.contenders import mlp
+from ddg_ref.engines import ENGINES
 from ddg_ref.plots import timelines
 from ddg_ref.timeline import busy_fraction, last_iterations
 
 HERE = Path(__file__).parent
+ITERATIONS, SHOWN = 40, 5
 
 
 def main() -> None:
-    data = random_data(WIDTH, WIDTH, 10 * WIDTH)
-    options = {"model": "mlp", "width": WIDTH, "depth": DEPTH, "batch_size": BATCH, "lr": 1e-3, "modules": 2}
     rows = {}
     for method in ("bp", "ddg"):
-        run = train(data=data, method=method, iterations=40, drain=False, **options)
-        rows[run.label] = last_iterations(run.spans, 5)
-        busy = ", ".join(f"module {k} {100 * part:.0f}%" for k, part in busy_fraction(rows[run.label]).items())
-        print(f"{run.label}: busy {busy}")
+        training = mlp(512, 128).training(method, 2, "threads")
+        spans = ENGINES["threads"](training.pipeline, training.task, 0, ITERATIONS).spans
+        name = f"{method} K=2"
+        rows[name] = last_iterations(spans, SHOWN)
+        busy = ", ".join(
+            f"module {k} {100 * part:.0f}%"
+            for k, part in busy_fraction(last_iterations(spans, ITERATIONS // 2)).items()
+        )
+        print(f"{name}: busy {busy}")
     timelines(rows).savefig(HERE / "timelines.png")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import Problem
+from networks import IN_PROCESS, Problem
 
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, WorkerError
@@ -58,7 +58,7 @@ def test_failure_in_any_module_and_iteration_reaches_the_caller(method, phase):
             assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", IN_PROCESS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_divergence_names_the_iteration(engine, bad):
     before = threading.active_count()
@@ -92,7 +92,9 @@ ENDLESS = """
 import sys, threading
 from ddg_ref.training import Training
 from ddg_ref.config import Config
-training = Training(Config(model="mlp", modules=3, split="count", engine=sys.argv[1], epochs=100000))
+training = Training(
+    Config(model="mlp", modules=int(sys.argv[2]), split="count", engine=sys.argv[1], batch_size=5, epochs=100000)
+)
 training.task.on_batch = lambda t: t == 20 and print("going", flush=True)
 try:
     for _ in training.epochs():
@@ -103,11 +105,11 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_ctrl_c_stops_every_worker(engine):
+@pytest.mark.parametrize(("engine", "modules"), [("reference", 3), ("threads", 1), ("threads", 3)])
+def test_ctrl_c_stops_every_worker(engine, modules):
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS, engine],
+        [sys.executable, "-c", ENDLESS, engine, str(modules)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=root,

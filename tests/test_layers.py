@@ -253,6 +253,13 @@ def test_no_state_is_kept(case):
 
 
 @every_case
+def test_gradients_are_those_of_backward(case):
+    params, x, dy = case.draw(np.float32, seed=1)
+    _, cache = case.layer.forward(params, x)
+    assert same_bits(case.layer.gradients(params, cache, dy), case.layer.backward(params, cache, dy)[1])
+
+
+@every_case
 def test_two_batches_in_flight(case):
     layer = case.layer
     (params_a, a, dy_a), (params_b, b, dy_b) = case.draw(np.float32, seed=1), case.draw(np.float32, seed=2)

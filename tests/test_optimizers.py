@@ -164,8 +164,9 @@ def test_numbers_from_numpy_do_not_widen_the_weights(kind):
         (lambda: Adam(weight_decay=inf), "weight_decay: expected a finite number >= 0", inf),
         (lambda: Adam(beta1=1.0), "beta1: expected a number in [0, 1)", 1.0),
         (lambda: Adam(beta2=-0.5), "beta2: expected a number in [0, 1)", -0.5),
-        (lambda: Adam(eps=0.0), "eps: expected a number > 0", 0.0),
-        (lambda: Adam(eps=nan), "eps: expected a number > 0", nan),
+        (lambda: Adam(eps=0.0), "eps: expected a finite number > 0", 0.0),
+        (lambda: Adam(eps=nan), "eps: expected a finite number > 0", nan),
+        (lambda: Adam(eps=inf), "eps: expected a finite number > 0", inf),
     ],
 )
 def test_options_out_of_range(make, expected, got):

@@ -16,7 +16,7 @@ LEVELS = [
     ["layers.*", "data.*"],
     ["layers.pool"],
     ["layers", "data"],
-    ["models", "splitting", "modules", "task"],
+    ["models", "splitting", "costs", "modules", "task"],
     ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],
     ["workers.threads", "workers.mpi_channel"],
     ["workers.mpi"],

@@ -161,7 +161,10 @@ def one_line(error):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "mnist"}, "unknown data 'mnist': choose one of digits, shapes"),
+        ({"data": "mnist"}, "unknown data 'mnist': choose one of digits, shapes, or give the path of an .npz file"),
+        ({"lr": "0.1"}, "lr: expected float, got str '0.1'"),
+        ({"modules": 2.5}, "modules: expected int, got float 2.5"),
+        ({"nesterov": 1}, "nesterov: expected bool or None, got int 1"),
         ({"model": "vgg"}, "unknown model 'vgg': choose one of mlp, cnn, resnet"),
         ({"method": "x"}, "unknown method 'x': choose one of bp, ddg"),
         ({"engine": "x"}, "unknown engine 'x': choose one of reference, threads"),

@@ -1,7 +1,6 @@
 """A data set: training and test samples with their labels, checked at the door."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +42,8 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """A digest of all samples and labels."""
+        from hashlib import sha256  # slow to import, and few runs need it
+
         digest = sha256()
         for part in (self.x_train, self.y_train, self.x_test, self.y_test):
             digest.update(f"{part.dtype} {part.shape} ".encode())

@@ -1,5 +1,7 @@
 """Procedural images: coloured shapes, turned, scaled and shifted at random, on noisy backgrounds."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

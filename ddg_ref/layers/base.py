@@ -4,6 +4,8 @@ Several batches are in flight at once under delayed gradients, so what `backward
 that the caller keeps; and the weights a backward pass uses are visible at the call.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
@@ -52,6 +54,10 @@ class Layer(ABC):
     @abstractmethod
     def backward(self, params: Params, cache: Cache, dy: Array) -> tuple[Array, Params]:
         """Input gradient, and parameter gradients with the keys, shapes and dtype of `params`."""
+
+    def gradients(self, params: Params, cache: Cache, dy: Array) -> Params:
+        """The parameter gradients of `backward`, without the input gradient: for the first layer nobody wants it."""
+        return self.backward(params, cache, dy)[1]
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         """Output for the batch `x`, as in evaluation: no cache, running statistics in place of the batch's."""

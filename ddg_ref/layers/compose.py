@@ -1,5 +1,7 @@
 """Layers made of layers: a cache is the children's caches, a parameter's name begins with the child's number."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer], *, first: int = 0) -> None:
         self.layers, self.first = list(layers), first
+        self._first_with_parameters = next((i for i, layer in enumerate(self.layers) if layer.parameter_shapes()), None)
         self._names = [
             {name: f"{i}.{name}" for name in layer.parameter_shapes() | layer.stats_shapes()}
             for i, layer in self._numbered()
@@ -78,8 +81,19 @@ class Sequential(Layer):
 
     # the chain rule: the error gradient passes through the layers in reverse
     def backward(self, params: Params, cache: list[Cache], dy: Array) -> tuple[Array, Params]:
+        return self._backward_to(0, params, cache, dy)
+
+    def gradients(self, params: Params, cache: list[Cache], dy: Array) -> Params:
+        place = self._first_with_parameters
+        if place is None:
+            return {}
+        dy, grads = self._backward_to(place + 1, params, cache, dy)
+        return grads | self._whole(self.layers[place].gradients(self._part(params, place), cache[place], dy), place)
+
+    def _backward_to(self, end: int, params: Params, cache: list[Cache], dy: Array) -> tuple[Array, Params]:
+        """The error gradient below layer `end`, and the gradients of that layer and those above it."""
         grads: Params = {}
-        for place in reversed(range(len(self.layers))):
+        for place in reversed(range(end, len(self.layers))):
             dy, part = self.layers[place].backward(self._part(params, place), cache[place], dy)
             grads |= self._whole(part, place)
         return dy, grads

@@ -1,11 +1,16 @@
 """Two-dimensional convolution (cross-correlation, as the field uses the word), images NHWC."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_sums, xp_of
+from ddg_ref.arrays import Array, Params, Shape, column_sums, per_channel, xp_of
 from ddg_ref.errors import InputError
 from ddg_ref.layers.base import Layer
 from ddg_ref.layers.init import Initializer, he_normal
@@ -16,9 +21,27 @@ WINDOW_BYTES = 1 << 20
 """Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied."""
 
 
-def pair(size: int | Pair) -> Pair:
-    """One size for both image axes, or one each."""
-    return (size, size) if isinstance(size, int) else size
+def pair(name: str, size: int | Pair, smallest: int = 1) -> Pair:
+    """One size for both image axes, or one each. Raises InputError if it is below `smallest`."""
+    vertical, horizontal = (size, size) if isinstance(size, int) else size
+    if min(vertical, horizontal) < smallest:
+        raise InputError(f"{name}: expected whole numbers >= {smallest}, got {size}; choose larger ones")
+    return vertical, horizontal
+
+
+def extend(x: Array, rows: Pair, columns: Pair) -> Array:
+    """The part [rows) x [columns) of images x (N, H, W, C), which may reach outside: there it is zero. C-contiguous."""
+    n, h, w, c = x.shape
+    (top, bottom), (left, right) = rows, columns
+    if (top, bottom, left, right) == (0, h, 0, w):
+        whole: Array = xp_of(x).ascontiguousarray(x)
+        return whole
+    part: Array = xp_of(x).zeros((n, bottom - top, right - left, c), dtype=x.dtype)
+    inner_rows, inner_columns = slice(max(0, top), max(0, min(h, bottom))), slice(max(0, left), max(0, min(w, right)))
+    inside = x[:, inner_rows, inner_columns]
+    below, beside = max(0, -top), max(0, -left)
+    part[:, below : below + inside.shape[1], beside : beside + inside.shape[2]] = inside
+    return part
 
 
 def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
@@ -36,23 +59,30 @@ def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
     return view
 
 
-def image_chunks(view: Array) -> list[slice]:
-    """Slices of the batch axis of a window view, each of about WINDOW_BYTES once copied."""
-    n = view.shape[0]
-    per_image = max(1, view.size // max(n, 1) * view.itemsize)
-    size = max(1, WINDOW_BYTES // per_image)
-    return [slice(i, i + size) for i in range(0, n, size)]
+def gathered(view: Array) -> Iterator[tuple[slice, Array]]:
+    """The windows of a view as matrices (n H' W', kh kw C), a few images at a time: (which images, matrix).
+
+    All come in the same buffer: one is gone when the next is asked for.
+    """
+    n, *window = view.shape
+    size = max(1, min(n, WINDOW_BYTES // max(1, prod(window) * view.itemsize)))
+    buffer = xp_of(view).empty((size, *window), dtype=view.dtype)
+    for start in range(0, n, size):
+        part = view[start : start + size]
+        copy = buffer[: len(part)]
+        copy[...] = part  # the one copy of the data that a convolution makes
+        yield slice(start, start + len(part)), copy.reshape(-1, window[2] * window[3])
 
 
-def correlate(x: Array, kernel: Array, stride: Pair) -> Array:
+def correlate(x: Array, kernel: Array, stride: Pair = (1, 1)) -> Array:
     """Valid cross-correlation of x (N, H, W, C) with kernel (kh, kw, C, D): (N, H', W', D)."""
     kh, kw, c, d = kernel.shape
+    xp = xp_of(x)
     view = windows(x, (kh, kw), stride)
     matrix = kernel.reshape(kh * kw * c, d)
-    y: Array = xp_of(x).empty((*view.shape[:3], d), dtype=x.dtype)
-    for chunk in image_chunks(view):
-        gathered = view[chunk].reshape(-1, kh * kw * c)  # (n H' W', kh kw C): the one copy
-        y[chunk] = (gathered @ matrix).reshape(y[chunk].shape)
+    y: Array = xp.empty((*view.shape[:3], d), dtype=x.dtype)
+    for images, rows in gathered(view):
+        xp.matmul(rows, matrix, out=y[images].reshape(-1, d))
     return y
 
 
@@ -78,8 +108,8 @@ class Conv2d(Layer):
         bias: bool = True,
         init: Initializer = he_normal,
     ) -> None:
-        self.c_in, self.c_out, self.kernel = c_in, c_out, pair(kernel)
-        self.stride, self.padding, self.bias = pair(stride), pair(padding), bias
+        self.c_in, self.c_out, self.kernel = c_in, c_out, pair("kernel", kernel)
+        self.stride, self.padding, self.bias = pair("stride", stride), pair("padding", padding, 0), bias
         self._init = init
 
     def parameter_shapes(self) -> dict[str, Shape]:
@@ -101,53 +131,53 @@ class Conv2d(Layer):
             raise InputError(f"{self}: the kernel is larger than images of shape {input_shape}; add padding")
         return (h, w, self.c_out)
 
-    def _pad(self, x: Array) -> Array:
-        (ph, pw), (n, h, w, c) = self.padding, x.shape
-        if ph == pw == 0:
-            unpadded: Array = xp_of(x).ascontiguousarray(x)
-            return unpadded
-        padded: Array = xp_of(x).zeros((n, h + 2 * ph, w + 2 * pw, c), dtype=x.dtype)
-        padded[:, ph : ph + h, pw : pw + w] = x
-        return padded
+    def _padded(self, x: Array) -> Array:
+        (ph, pw), (_, h, w, _) = self.padding, x.shape
+        return extend(x, (-ph, h + ph), (-pw, w + pw))
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ConvCache]:
         self.expect(x, (None, None, self.c_in))
         self.output_shape(x.shape[1:])
-        y = correlate(self._pad(x), params["weight"], self.stride)
+        y = correlate(self._padded(x), params["weight"], self.stride)
         if self.bias:
-            y += params["bias"]
+            per_channel(xp_of(y).add, y, params["bias"], out=y)
         return y, ConvCache(x)
 
-    # Every output is a product of one window (a row) with the kernel (a matrix): dw is the product of the transposed
-    # windows with dy, as in a linear layer. The pixel at r = i*s + a - p received w[a] dy[i] from each i, a, so dx is
-    # itself a correlation: of dy, spread out to stride 1, with the kernel turned by 180 degrees.
+    # Every output is a product of one window (a row) with the kernel (a matrix): as in a linear layer, dw is the
+    # product of the transposed windows with dy.
+    def gradients(self, params: Params, cache: ConvCache, dy: Array) -> Params:
+        shape = params["weight"].shape  # (kh, kw, c_in, c_out)
+        dw = xp_of(dy).zeros((prod(shape[:3]), self.c_out), dtype=dy.dtype)
+        for images, rows in gathered(windows(self._padded(cache.x), self.kernel, self.stride)):
+            dw += rows.T @ dy[images].reshape(-1, self.c_out)
+        weight = {"weight": dw.reshape(shape)}
+        return weight | {"bias": column_sums(dy)} if self.bias else weight
+
+    # Output i used w[a] on pixel r = i*s + a - p. Seen from the pixel: r + p = j*s + phase got w[phase + m*s] dy[j-m]
+    # for m = 0, 1, ... So the pixels of one phase (there are s per axis) are a correlation of dy with every s-th tap
+    # of the kernel, turned by 180 degrees.
     def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
-        weight = params["weight"]  # (kh, kw, c_in, c_out)
-        view = windows(self._pad(cache.x), self.kernel, self.stride)  # (N, H', W', kh, kw*c_in)
-        dw = xp_of(dy).zeros((view.shape[3] * view.shape[4], self.c_out), dtype=dy.dtype)
-        for chunk in image_chunks(view):
-            gathered = view[chunk].reshape(-1, dw.shape[0])  # (n H' W', kh kw c_in)
-            dw += gathered.T @ dy[chunk].reshape(-1, self.c_out)
-        grads = {"weight": dw.reshape(weight.shape)}
-        if self.bias:
-            grads["bias"] = column_sums(dy)
-        turned = weight[::-1, ::-1].swapaxes(2, 3)  # (kh, kw, c_out, c_in)
-        return correlate(self._spread(dy, cache.x.shape), turned, (1, 1)), grads
-
-    def _spread(self, dy: Array, x_shape: Shape) -> Array:
-        """dy with stride-1 zeros between its pixels, in a frame that makes a valid correlation give x's size."""
-        n, h, w, _ = x_shape
-        kh, kw = self.kernel
-        frame: Array = xp_of(dy).zeros((n, h + kh - 1, w + kw - 1, self.c_out), dtype=dy.dtype)
-        rows = _spread_axis(dy.shape[1], h + kh - 1, kh, self.stride[0], self.padding[0])
-        columns = _spread_axis(dy.shape[2], w + kw - 1, kw, self.stride[1], self.padding[1])
-        frame[:, rows[1], columns[1]] = dy[:, rows[0], columns[0]]
-        return frame
+        weight, x_shape = params["weight"], cache.x.shape
+        dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
+        by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
+        for rows, columns in product(*(_phases(*axis) for axis in by_axis)):
+            taps = weight[rows.taps, columns.taps][::-1, ::-1].swapaxes(2, 3)  # (mh, mw, c_out, c_in)
+            seen = extend(dy, rows.outputs, columns.outputs)
+            dx[:, rows.pixels, columns.pixels] = correlate(seen, taps)
+        return dx, self.gradients(params, cache, dy)
 
 
-def _spread_axis(outputs: int, frame: int, k: int, s: int, p: int) -> tuple[slice, slice]:
-    """Output i belongs at place k-1-p + i*s of the frame: the outputs that fall inside it, and their places."""
-    first = max(0, -((k - 1 - p) // s))  # ceil((p-k+1)/s): outputs before it saw padding only
-    place = k - 1 - p + first * s
-    count = max(0, min(outputs - first, (frame - place + s - 1) // s))
-    return slice(first, first + count), slice(place, place + count * s, s)
+class Phase(NamedTuple):
+    """Along one axis: pixels that are s apart, the kernel taps that reached them, and the outputs they went to."""
+
+    pixels: slice
+    taps: slice
+    outputs: Pair
+
+
+def _phases(size: int, k: int, s: int, p: int) -> Iterator[Phase]:
+    for phase in range(min(s, k)):
+        first, end = -((phase - p) // s), -((phase - p - size) // s)  # j such that 0 <= j*s + phase - p < size
+        if first < end:
+            most = -((phase - k) // s) - 1  # the largest m
+            yield Phase(slice(first * s + phase - p, size, s), slice(phase, k, s), (first - most, end))

@@ -1,5 +1,7 @@
 """Initial weights. A random weight matrix keeps the scale of what passes through it if its variance fits its fan."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from math import sqrt
 from typing import TypeAlias
@@ -9,7 +11,7 @@ import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Shape
 
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape, npt.DTypeLike], Array]
+Initializer: TypeAlias = "Callable[[np.random.Generator, Shape, npt.DTypeLike], Array]"
 
 
 def he_normal(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:

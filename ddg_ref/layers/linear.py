@@ -1,5 +1,7 @@
 """The affine map: the layer to read first."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -45,4 +47,7 @@ class Linear(Layer):
     # sum dy_nj (dx_ni w_ij + x_ni dw_ij + db_j): collect what multiplies dx_ni, dw_ij and db_j.
     def backward(self, params: Params, cache: LinearCache, dy: Array) -> tuple[Array, Params]:
         dx = dy @ params["weight"].T  # (N, n_in)
-        return dx, {"weight": cache.x.T @ dy, "bias": column_sums(dy)}
+        return dx, self.gradients(params, cache, dy)
+
+    def gradients(self, params: Params, cache: LinearCache, dy: Array) -> Params:
+        return {"weight": cache.x.T @ dy, "bias": column_sums(dy)}

@@ -1,18 +1,19 @@
 """Batch normalisation (Ioffe, Szegedy, ICML 2015, Algorithm 1), over every axis but the last."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_sums, xp_of
+from ddg_ref.arrays import Array, Params, Shape, column_sums, per_channel, xp_of
 from ddg_ref.errors import InputError
 from ddg_ref.layers.base import Layer
 
 
 class BatchNormCache(NamedTuple):
-    x_hat: Array
-    inverse_deviation: Array
+    centred: Array
     mean: Array
     variance: Array
 
@@ -52,38 +53,42 @@ class BatchNorm(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, BatchNormCache]:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
-        rows = x.size // self.channels
+        xp, rows = xp_of(x), x.size // self.channels
         mean = column_sums(x) / rows
-        centred = x - mean
+        centred = per_channel(xp.subtract, x, mean)
         variance = column_sums(centred * centred) / rows
-        inverse_deviation = 1 / xp_of(x).sqrt(variance + self.eps)
-        x_hat = centred
-        x_hat *= inverse_deviation
-        y = x_hat * params["scale"]
-        y += params["shift"]
-        return y, BatchNormCache(x_hat, inverse_deviation, mean, variance)
+        y = per_channel(xp.multiply, centred, params["scale"] * self._inverse_deviation(variance))
+        per_channel(xp.add, y, params["shift"], out=y)
+        return y, BatchNormCache(centred, mean, variance)
 
     # With dx_hat = scale dy: mean and deviation depend on every row, and x_hat has mean 0 and mean square 1, so the
     # part of dx_hat along the constant and the part along x_hat cancel:
     #   dx = (dx_hat - mean(dx_hat) - x_hat mean(x_hat dx_hat)) / deviation,
-    # where mean(dx_hat) = scale dshift / R and mean(x_hat dx_hat) = scale dscale / R.
+    # where mean(dx_hat) = scale dshift / R and mean(x_hat dx_hat) = scale dscale / R. With a = scale / deviation and
+    # x_hat = centred / deviation that is a dy - a dshift / R - centred a dscale / (R deviation).
     def backward(self, params: Params, cache: BatchNormCache, dy: Array) -> tuple[Array, Params]:
-        rows = dy.size // self.channels
-        dscale, dshift = column_sums(dy * cache.x_hat), column_sums(dy)
-        dx = cache.x_hat * (dscale / -rows)
-        dx += dy
-        dx -= dshift / rows
-        dx *= params["scale"] * cache.inverse_deviation
+        xp, rows = xp_of(dy), dy.size // self.channels
+        inverse_deviation = self._inverse_deviation(cache.variance)
+        product = dy * cache.centred
+        dscale, dshift = column_sums(product) * inverse_deviation, column_sums(dy)
+        a = params["scale"] * inverse_deviation
+        dx = per_channel(xp.multiply, dy, a)
+        dx -= per_channel(xp.multiply, cache.centred, a * dscale * inverse_deviation / rows, out=product)
+        per_channel(xp.subtract, dx, a * dshift / rows, out=dx)
         return dx, {"scale": dscale, "shift": dshift}
+
+    def _inverse_deviation(self, variance: Array) -> Array:
+        inverse: Array = 1 / xp_of(variance).sqrt(variance + self.eps)
+        return inverse
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
-        factor = params["scale"] / xp_of(x).sqrt(stats["running_variance"] + self.eps)
-        y: Array = x * factor
-        y += params["shift"] - stats["running_mean"] * factor
+        factor = params["scale"] * self._inverse_deviation(stats["running_variance"])
+        y = per_channel(xp_of(x).multiply, x, factor)
+        per_channel(xp_of(x).add, y, params["shift"] - stats["running_mean"] * factor, out=y)
         return y
 
     def advance(self, stats: Params, cache: BatchNormCache) -> Params:
-        rows = cache.x_hat.size // self.channels
+        rows = cache.centred.size // self.channels
         batch = {"running_mean": cache.mean, "running_variance": cache.variance * (rows / max(1, rows - 1))}
         return {name: old + self.momentum * (batch[name] - old) for name, old in stats.items()}

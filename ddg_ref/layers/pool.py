@@ -13,8 +13,8 @@ class _WindowPool(Layer):
     """Windows of `kernel` every `stride` pixels (default: side by side)."""
 
     def __init__(self, kernel: int | Pair = 2, *, stride: int | Pair | None = None) -> None:
-        self.kernel = pair(kernel)
-        self.stride = self.kernel if stride is None else pair(stride)
+        self.kernel = pair("kernel", kernel)
+        self.stride = self.kernel if stride is None else pair("stride", stride)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3 or any(size < k for size, k in zip(input_shape, self.kernel, strict=False)):

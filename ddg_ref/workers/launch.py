@@ -40,15 +40,20 @@ def missing(what: str) -> InputError:
     return InputError(f"engine mpi: {what} is missing; install it with: pip install -r requirements-mpi.txt")
 
 
+def find_mpiexec() -> str:
+    """The mpiexec that was installed beside this Python, else the one on PATH. Raises InputError if there is none."""
+    found = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+    if found is None:
+        raise missing("mpiexec")
+    return found
+
+
 def launch(modules: int) -> int:
     """Run this process's command again as `modules` MPI ranks; returns the exit code.
 
     Ctrl-C and SIGTERM are passed on. Raises InputError if there is no mpiexec.
     """
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
-        raise missing("mpiexec")
+    mpiexec = find_mpiexec()
     environment = dict(os.environ)
     if sys.stdout.isatty() and sys.stderr.isatty():  # mpiexec hides the terminal from the ranks
         environment.setdefault("FORCE_COLOR", "1")

@@ -4,6 +4,7 @@ Every rank builds the same training run and does the same in step; in a call of 
 Between calls rank r holds the true state of its own module, and rank 0 that of all: it evaluates, writes and prints.
 """
 
+import atexit
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -27,8 +28,8 @@ T = TypeVar("T")
 
 WORLD = MPI.COMM_WORLD
 RANK = WORLD.rank
-TEAM, EXIT = WORLD.Dup(), WORLD.Dup()
-"""What the ranks do together, and where they meet to leave: one that leaves alone is not taken for one that works."""
+TEAM, MESSAGES, NOTICES, EXIT = WORLD.Dup(), WORLD.Dup(), WORLD.Dup(), WORLD.Dup()
+"""For what all do together, for what they send each other, and for leaving: who leaves is never taken for who works."""
 
 UNWINDING_SECONDS = 3.0
 """How long a rank waits for the others after a failure, before it ends the job for all."""
@@ -63,8 +64,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
     longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
     """
-    module, wire = pipeline.modules[RANK], Wire(WORLD, task.stall_timeout)
-    clock = MPI.Get_processor_name(), perf_counter()
+    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout)
     left, right = ends(wire, pipeline, task, start, stop)
     activity, known = Activity(module.k), len(task.results)
     reached, failure, finished = start, None, False
@@ -87,11 +87,15 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         activity.describe(perf_counter()),
     )
     endings = agree(ending, impatient=task.stall_timeout is not None and not finished)
+    clock = MPI.Get_processor_name(), perf_counter()
+    failed = [rank for rank, other in enumerate(endings) if other.failure]
     if left:
         left.close(endings[RANK - 1].given_right)
     if right:
+        if not failed:
+            right.keep(endings[RANK + 1].given_left)
         right.close(endings[RANK + 1].given_left)
-    wire.close()
+    wire.close(failed)
     raise_failure(failure, ending, endings)
     task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)
     errors = list(pipeline.errors[RANK])
@@ -153,14 +157,14 @@ def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
         TEAM.send(state, 0)
         return state.spans
     spans = state.spans
-    host, started = state.clock
+    host, now = state.clock
     for module, errors, source in zip(pipeline.modules[1:], pipeline.errors[1:], range(1, WORLD.size), strict=True):
         state = TEAM.recv(source=source)
         module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
         module.queue = deque(state.queue)
         errors.clear()
         errors.extend(state.errors)
-        shift = started - state.clock[1] if state.clock[0] != host else 0.0  # the call began together
+        shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together
         spans += [span._replace(start=span.start + shift, stop=span.stop + shift) for span in state.spans]
     return spans
 
@@ -196,10 +200,17 @@ def meet(communicator: MPI.Intracomm, patience: float | None = None) -> bool:
     return request.Test()
 
 
-def leave(code: int, message: str) -> None:
+def leave(code: int, message: str = "") -> None:
     """Come here last. If all ranks do, rank 0 prints its message; one that fails alone prints its own and ends all."""
+    atexit.unregister(leave_at_exit)
     together = meet(EXIT, UNWINDING_SECONDS if code else None)
     if message and (RANK == 0 or not together):
-        print(message, end="", file=sys.__stderr__, flush=True)
+        print(message, end="", file=sys.stderr, flush=True)
     if not together:
         WORLD.Abort(code)
+
+
+@atexit.register
+def leave_at_exit() -> None:
+    """For programs that do not call `leave`: no rank waits for one that ended by an exception."""
+    leave(1 if hasattr(sys, "last_value") else 0)

@@ -43,17 +43,16 @@ def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> N
 
 
 class Wire:
-    """The communicators of one call of the engine, so that what is left of one call can never be met by another.
+    """What carries one call of the engine: its messages, and a notice to all other ranks from each rank that fails.
 
-    A rank that fails tells all others by a notice; whoever waits gives up. Raises StallError from a wait that lasts
-    longer than `stall_timeout` seconds.
+    Whoever waits gives up when there is a notice, or when its wait lasts longer than `stall_timeout` seconds. By the
+    end of a call all that was sent has been received: nothing is left for the next one to meet.
     """
 
-    def __init__(self, world: MPI.Intracomm, stall_timeout: float | None) -> None:
-        self.messages, self._notices = world.Dup(), world.Dup()
-        self.tags = (world.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
-        kinds = world.Get_info().get("mpi_memory_alloc_kinds") or ""
-        self.takes_device_memory = "cuda" in kinds
+    def __init__(self, messages: MPI.Intracomm, notices: MPI.Intracomm, stall_timeout: float | None) -> None:
+        self.messages, self._notices = messages, notices
+        self.tags = (messages.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
+        self.takes_device_memory = "cuda" in (MPI.COMM_WORLD.Get_info().get("mpi_memory_alloc_kinds") or "")
         self._stall_timeout = stall_timeout
         self._told: list[MPI.Request] = []
 
@@ -72,12 +71,12 @@ class Wire:
         if self._stall_timeout is not None and waited > self._stall_timeout:
             raise StallError(f"no message for {waited:.1f} s")
 
-    def close(self) -> None:
-        """Once all ranks have met."""
-        for _ in range(len(self._told)):
-            self._told.pop().Wait()
-        self.messages.Free()
-        self._notices.Free()
+    def close(self, failed: list[int]) -> None:
+        """All ranks have come out of the loop: receive the notices of those in `failed`."""
+        for rank in failed:
+            if rank != self._notices.rank:
+                self._notices.Recv([bytearray(), MPI.BYTE], rank)
+        MPI.Request.Waitall(self._told)
 
 
 class Outgoing:
@@ -122,16 +121,20 @@ class Incoming:
         self._post()
 
     def receive(self) -> tuple[int, Array]:
-        """Wait for the next message: its batch number and the array. Raises RuntimeError if it is another one."""
-        return self._receive(self._wire.wait)
+        """The next message: batch number and array. Raises RuntimeError if what has come is not that."""
+        return self._checked(*self._wait(self._wire.wait))
 
-    def close(self, count: int) -> list[tuple[int, Array]]:
-        """Those of the `count` messages that the neighbour has sent which are not yet received; no more are awaited."""
-        rest = [self._receive(wait_to_the_end) for _ in range(self._count, count)]
+    def rest(self, count: int) -> list[tuple[int, Array]]:
+        """Those of the `count` messages that the neighbour has sent which are not yet received."""
+        return [self._checked(*self._wait(wait_to_the_end)) for _ in range(self._count, count)]
+
+    def close(self, count: int) -> None:
+        """Receive what is left of the `count` messages that the neighbour has sent, whatever it is; await no more."""
+        while self._count < count:
+            self._wait(wait_to_the_end)
         if self._request is not None:
             self._request.Cancel()
             self._request.Wait()
-        return rest
 
     def _post(self) -> None:
         """Make room for the next message, if there will be one."""
@@ -141,19 +144,23 @@ class Incoming:
             self._buffer = settled(xp.empty(self._shape, self._model.dtype))
             self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
 
-    def _receive(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array]:
+    def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array, MPI.Status]:
+        """Let `wait` see the next message in: its batch, what it was written to, and what came."""
         assert self._request is not None, "the neighbour sends more than it should"
         status = MPI.Status()
         wait(self._request, status)
-        buffer, batch = self._buffer, self._batches[self._count]
+        batch, buffer = self._batches[self._count], self._buffer
         self._count += 1
         self._post()
+        return batch, buffer, status
+
+    def _checked(self, batch: int, buffer: Array, status: MPI.Status) -> tuple[int, Array]:
         if status.tag != batch % self._wire.tags:
             raise RuntimeError(f"expected the message of batch {batch}, got that of batch {status.tag}")
         rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), buffer.itemsize * prod(buffer.shape[1:]))
         if odd_bytes:
             raise RuntimeError(
-                f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more"
+                f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"
             )
         return batch, placed_like(self._model, buffer[:rows])
 
@@ -172,7 +179,8 @@ class LeftRank:
         x = paired(batch, self._incoming.receive())
         return x if len(x) else None
 
-    def give_error(self, batch: int, dx: Array) -> None:
+    def give_error(self, batch: int, dx: Array | None) -> None:
+        assert dx is not None  # only module 1 has none, and to its left lies the data
         self._outgoing.give(batch, dx)
 
     def close(self, count: int) -> None:
@@ -207,7 +215,11 @@ class RightRank:
     def take_error(self, batch: int) -> Array:
         return paired(batch, self._waiting.popleft() if self._waiting else self._incoming.receive())
 
+    def keep(self, count: int) -> None:
+        """All went well: those of the `count` error gradients given that were not taken wait for the next call."""
+        self._waiting.extend(self._incoming.rest(count))
+
     def close(self, count: int) -> None:
-        """As `LeftRank.close`; error gradients that nobody has taken yet wait for the next call."""
-        self._waiting.extend(self._incoming.close(count))
+        """As `LeftRank.close`."""
+        self._incoming.close(count)
         self._outgoing.close()

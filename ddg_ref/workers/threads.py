@@ -1,6 +1,6 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
-from threading import Thread
+from threading import Event, Thread
 from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
@@ -16,7 +16,7 @@ CAPACITY = 2
 
 
 UNWINDING_SECONDS = 2.0
-"""How long a stalled worker may take to notice that all is over before the caller stops waiting for it."""
+"""How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
 
 class Link:
@@ -26,7 +26,24 @@ class Link:
         self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
         self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
-        self.give_error, self.take_error = self._errors.give, self._errors.take
+        self.take_error = self._errors.take
+
+    def give_error(self, batch: int, dx: Array | None) -> None:
+        assert dx is not None  # only module 1 has none, and to its left lies the data
+        self._errors.give(batch, dx)
+
+
+class Source(Data):
+    """The data, for workers that can be called off: a single module has no channel that would tell it."""
+
+    def __init__(self, task: Task, stop: StopSignal) -> None:
+        super().__init__(task)
+        self._stop = stop
+
+    def take_activation(self, batch: int) -> Array | None:
+        if self._stop.is_set:
+            raise StoppedError
+        return super().take_activation(batch)
 
 
 class Worker(Thread):
@@ -39,8 +56,9 @@ class Worker(Thread):
         self._arguments = (module, left, right, task, start, stop)
         self._signal = signal
         self.activity = Activity(module.k)
-        self._begin = recorder(self.activity, task)
+        self._record = recorder(self.activity, task)
         self.reached = start
+        self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -53,6 +71,13 @@ class Worker(Thread):
         except BaseException as error:  # whatever it is, the caller must see it and nobody may wait for this worker
             self.failure = error
             self._signal.set()
+        finally:
+            self.done.set()
+
+    def _begin(self, phase: str, iteration: int, batch: int) -> None:
+        if self._signal.is_set:
+            raise StoppedError
+        self._record(phase, iteration, batch)
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
@@ -64,7 +89,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Data(task), *links]
+    lefts: list[Left] = [Source(task, signal), *links]
     rights: list[Right] = [*links, Objective(task)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
@@ -76,14 +101,14 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             for worker in workers:
                 worker.start()
             wait_for(workers, task.stall_timeout)
-        except StallError:
+        except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
             raise
         finally:
             signal.set()
             for worker in workers:
-                if worker.ident is not None:
-                    worker.join(patience)
+                if worker.ident is not None and worker.done.wait(patience):
+                    worker.join()
     for worker in workers:
         if worker.failure is not None:
             raise report(worker.failure, worker.activity)
@@ -93,9 +118,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while worker.is_alive():
-            worker.join(None if stall_timeout is None else stall_timeout / 4)
-            alive = [other for other in workers if other.is_alive()]
+        while not worker.done.wait(None if stall_timeout is None else stall_timeout / 4):
+            alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
                 raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))

@@ -41,7 +41,7 @@ class Left(Protocol):
 
     def take_activation(self, batch: int) -> Array | None: ...
 
-    def give_error(self, batch: int, dx: Array) -> None: ...
+    def give_error(self, batch: int, dx: Array | None) -> None: ...
 
 
 class Right(Protocol):
@@ -61,7 +61,7 @@ class Data:
     def take_activation(self, batch: int) -> Array | None:
         return self._task.enter(batch)
 
-    def give_error(self, batch: int, dx: Array) -> None:
+    def give_error(self, batch: int, dx: Array | None) -> None:
         pass
 
 

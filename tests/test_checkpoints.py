@@ -1,0 +1,315 @@
+"""A resumed run is the run that never stopped, bit for bit; a checkpoint is there as a whole or not at all."""
+
+import errno
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import IN_PROCESS
+from runs import PER_EPOCH, SMALL, TINY, assert_same_run, finish, run_to, small_training, tiny_images
+
+from ddg_ref import Config, checkpoints
+from ddg_ref.checkpoints import STATE, SUMS, TENSORS, list_checkpoints, load, resume, save
+from ddg_ref.errors import CheckpointError, InputError, WorkerError
+from ddg_ref.layers import Flatten, Linear, Tanh
+from ddg_ref.methods import METHODS
+from ddg_ref.training import Training
+
+OPTIMIZERS = [
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "sgd"},
+    {"optimizer": "sgd", "nesterov": True, "weight_decay": 1e-3},
+    {"optimizer": "adam", "weight_decay": 1e-3},
+]
+MODELS = [
+    {"model": "mlp", "width": 3, "depth": 4},
+    {"model": "cnn", "width": 2, "depth": 3},
+    {"model": "resnet", "width": 1, "depth": 8},
+]
+SCHEDULES = [{}, {"schedule": "harmonic", "period": 3.0, "warmup": 4}, {"schedule": "multi-step", "milestones": "1"}]
+
+
+@st.composite
+def options(draw):
+    model = draw(st.sampled_from(MODELS))
+    layers = len(small_training(**model, modules=1).network.layers)
+    return {
+        **SMALL,
+        **model,
+        **draw(st.sampled_from(OPTIMIZERS)),
+        **draw(st.sampled_from(SCHEDULES)),
+        "method": draw(st.sampled_from(sorted(METHODS))),
+        "modules": draw(st.integers(1, min(6, layers))),
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+        "loss": draw(st.sampled_from(["cross-entropy", "squared-error"])),
+        "drain": draw(st.booleans()),
+        "seed": draw(st.integers(0, 9)),
+        "epochs": draw(st.integers(1, 3)),
+        "iterations": draw(st.none() | st.integers(0, 2 * PER_EPOCH)),
+    }
+
+
+ENGINE = st.sampled_from(IN_PROCESS)
+STOPS = st.lists(st.tuples(st.integers(0, 3 * PER_EPOCH), ENGINE), min_size=1, max_size=4)
+
+
+def resumed(config, stops, last_engine):
+    """A run that stops at each of the iterations, is written, read and taken up by the next engine."""
+    training = Training(config, TINY)
+    with TemporaryDirectory() as directory:
+        for iteration, engine in sorted(stops):
+            training.config = replace(config, engine=engine)
+            run_to(training, iteration)
+            save(training, Path(directory))
+            training = resume(Path(directory), engine=last_engine, data=TINY)
+    return finish(training)
+
+
+@given(options(), STOPS, ENGINE)
+@settings(max_examples=200)
+def test_a_resumed_run_is_the_run_that_never_stopped(options, stops, last_engine):
+    config = Config(data="tiny", **options)
+    assert_same_run(resumed(config, stops, last_engine), finish(Training(config, TINY)))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("stop", range(2 * PER_EPOCH + 1))
+@pytest.mark.parametrize(("first", "second"), [("threads", "reference"), ("reference", "threads")])
+def test_every_iteration_is_one_to_stop_at(method, stop, first, second):
+    """Among them iteration 0, all of the warm-up t < K-1, and the ends of the epochs."""
+    config = Config(data="tiny", **SMALL | MODELS[1] | {"method": method, "modules": 4, "optimizer": "adam"})
+    assert_same_run(resumed(config, [(stop, first)], second), finish(Training(config, TINY)))
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+def test_a_finished_run_can_be_written_and_read(engine, tmp_path):
+    for drain in (True, False):
+        whole = finish(small_training(engine=engine, drain=drain, iterations=6))
+        save(whole, tmp_path / str(drain))
+        again = resume(tmp_path / str(drain), data=TINY)
+        assert_same_run(again, whole)
+        assert list(again.epochs()) == []
+        assert again.result().final_test_accuracy == whole.result().final_test_accuracy
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 5, 100])
+def test_checkpoints_come_after_every_so_many_iterations_and_two_are_kept(every, tmp_path):
+    training, written = small_training(checkpoint_every=every), []
+    for _ in training.epochs(lambda: written.append(save(training, tmp_path))):
+        pass
+    end = 2 * PER_EPOCH
+    assert [int(path.name) for path in written] == list(range(every, end, every))
+    assert list_checkpoints(tmp_path) == written[-2:]
+    assert sorted(tmp_path.glob("*/*")) == written[-2:]
+    assert_same_run(training, finish(small_training(checkpoint_every=every)))
+    for checkpoint in written[-2:]:
+        assert_same_run(finish(load(checkpoint, data=TINY)), training)
+
+
+def test_without_checkpoint_every_none_is_written(tmp_path):
+    training = small_training()
+    for _ in training.epochs(lambda: save(training, tmp_path)):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_this_iteration_is_not_written_twice(tmp_path):
+    training = run_to(small_training(), 3)
+    first = save(training, tmp_path)
+    written = (first / TENSORS).stat().st_mtime_ns
+    assert save(training, tmp_path) == first
+    assert (first / TENSORS).stat().st_mtime_ns == written
+
+
+def test_sha256sum_accepts_the_sums(tmp_path):
+    checkpoint = save(run_to(small_training(), 3), tmp_path)
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", SUMS], cwd=checkpoint, check=True)
+    with (checkpoint / TENSORS).open("ab") as file:
+        file.write(b"x")
+    assert subprocess.run(["sha256sum", "--check", "--status", SUMS], cwd=checkpoint).returncode == 1
+
+
+class DiskFullError(OSError):
+    pass
+
+
+STEPS = [
+    (Path, "mkdir"),
+    (checkpoints, "save_file"),
+    (Path, "write_text"),
+    (Path, "open"),
+    (os, "open"),
+    (os, "fsync"),
+    (os, "close"),
+    (Path, "rename"),
+    (shutil, "rmtree"),
+]
+
+
+def failing(original, at, calls):
+    """`original`, but its call number `at` fails, once half of what it does is done where it writes."""
+
+    def call(*arguments, **options):
+        calls.append(None)
+        if len(calls) - 1 == at:
+            if original is Path.write_text:
+                original(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            raise DiskFullError(errno.ENOSPC, "No space left on device")
+        return original(*arguments, **options)
+
+    return call
+
+
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[name for _, name in STEPS])
+def test_whatever_step_of_writing_fails_what_was_there_can_be_resumed(owner, step, tmp_path):
+    """And the next attempt writes the checkpoint and leaves nothing else behind."""
+    whole, at = finish(small_training()), 0
+    while True:
+        directory, calls = tmp_path / str(at), []
+        training = small_training()
+        for stop in (1, 2, 3):
+            save(run_to(training, stop), directory)
+        run_to(training, 4)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, step, failing(getattr(owner, step), at, calls))
+            message = attempt(lambda training=training, directory=directory: save(training, directory))
+        if len(calls) <= at:
+            assert message == ""
+            break
+        checkpoint = directory / "checkpoints" / "000000000004"
+        assert message == f"checkpoint {checkpoint}: cannot be written: [Errno 28] No space left on device"
+        kept = list_checkpoints(directory)
+        assert len(kept) >= 2
+        for checkpoint in kept:
+            assert_same_run(finish(load(checkpoint, data=TINY)), whole)
+        save(run_to(training, 5), directory)
+        left = [path.name for path in sorted((directory / "checkpoints").iterdir())]
+        assert left == [f"{4 if 4 in map(int, [path.name for path in kept]) else 3:012d}", "000000000005"]
+        assert_same_run(finish(resume(directory, data=TINY)), whole)
+        at += 1
+    assert at > 0
+
+
+def one_line(error):
+    message = str(error)
+    assert "\n" not in message
+    assert len(message) < 700
+    return message
+
+
+def attempt(action):
+    """The message of the CheckpointError that the action raises, or nothing."""
+    try:
+        action()
+    except CheckpointError as error:
+        return one_line(error)
+    return ""
+
+
+def test_an_unfinished_checkpoint_of_a_killed_process_is_cleared_away(tmp_path):
+    training = run_to(small_training(), 3)
+    checkpoint = save(training, tmp_path)
+    unfinished = checkpoint.with_name(".000000000004.tmp")
+    unfinished.mkdir()
+    (unfinished / TENSORS).write_bytes(b"half")
+    assert list_checkpoints(tmp_path) == [checkpoint]
+    save(run_to(training, 4), tmp_path)
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["000000000003", "000000000004"]
+
+
+class PlantedError(Exception):
+    pass
+
+
+def strike_at_second_call(module, phase):
+    original, calls = getattr(module, phase), []
+
+    def strike(*arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            raise PlantedError
+        return original(*arguments)
+
+    setattr(module, phase, strike)
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("phase", ["forward", "backward", "update"])
+def test_a_run_broken_off_within_an_iteration_is_not_written(engine, method, phase, tmp_path):
+    """By an error or a Ctrl-C that raised where it struck: its modules need not stand at the same iteration."""
+    for k in (1, 2, 3):
+        training = small_training(engine=engine, method=method)
+        save(training, tmp_path / str(k))
+        strike_at_second_call(training.pipeline.modules[k - 1], phase)
+        with pytest.raises((PlantedError, WorkerError)):
+            finish(training)
+        with pytest.raises(CheckpointError, match="broken off within an iteration; resume from"):
+            save(training, tmp_path / str(k))
+        assert len(list_checkpoints(tmp_path / str(k))) == 1
+
+
+OWN_LAYERS = [Flatten(), Linear(16, 4), Tanh(), Linear(4, 3)]
+
+
+def own_training():
+    return Training(Config(data="own", model="custom", batch_size=5, epochs=2, split="count"), TINY, OWN_LAYERS)
+
+
+def test_own_data_and_own_layers_are_given_again(tmp_path):
+    whole = finish(own_training())
+    save(run_to(own_training(), 5), tmp_path)
+    assert_same_run(finish(resume(tmp_path, data=TINY, layers=OWN_LAYERS)), whole)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"layers": OWN_LAYERS}, "cannot be read: unknown data 'own'"),
+        ({"data": TINY}, "cannot be read: unknown model 'custom'"),
+        ({"data": tiny_images(1), "layers": OWN_LAYERS}, "it was written with other data than tiny is now"),
+        ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "it holds another network"),
+        ({"data": TINY, "layers": [Flatten(), Linear(16, 5), Tanh(), Linear(5, 3)]}, "it holds another network"),
+        ({"data": TINY, "layers": [Flatten(), Linear(17, 3)]}, "cannot be read: Linear(n_in=17, n_out=3): expected"),
+        ({"data": TINY, "layers": OWN_LAYERS, "engine": "warp"}, "cannot be read: unknown engine 'warp'"),
+    ],
+    ids=str,
+)
+def test_other_data_or_layers_are_refused_by_name(given, message, tmp_path):
+    checkpoint = save(run_to(own_training(), 5), tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        resume(tmp_path, **given)
+    assert one_line(caught.value).startswith(f"checkpoint {checkpoint}: {message}")
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path):
+    with pytest.raises(InputError, match=r"resume: no checkpoint under .*; train with --checkpoint-every"):
+        resume(tmp_path)
+
+
+def test_a_damaged_checkpoint_says_which_older_one_there_is(tmp_path):
+    training = small_training()
+    older, newer = (save(run_to(training, stop), tmp_path) for stop in (2, 5))
+    (newer / STATE).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"checkpoint {newer}: .*; remove it to resume from {older.name}"):
+        resume(tmp_path, data=TINY)
+    shutil.rmtree(newer)
+    assert_same_run(finish(resume(tmp_path, data=TINY)), finish(small_training()))
+
+
+def test_overflown_moments_are_as_good_as_any_other_bits(tmp_path):
+    """A second moment of infinity holds a weight still for ever; the run goes on, so must the resumed one."""
+    data = tiny_images(scale=1e25)
+    config = Config(data="huge", **SMALL | {"optimizer": "adam", "dtype": "float32", "lr": 1e-3})
+    training = run_to(Training(config, data), 5)
+    save(training, tmp_path)
+    slots = [array for m in training.pipeline.modules for array in m.optimizer_state.slots["second_moment"].values()]
+    assert any(np.isinf(array).any() for array in slots)
+    assert_same_run(finish(resume(tmp_path, data=data)), finish(Training(config, data)))

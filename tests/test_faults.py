@@ -1,0 +1,329 @@
+"""Faults planted at any point of any worker: the caller gets the right error at once, and nothing is left behind."""
+
+import gc
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Problem, assert_same_bits, state
+from runs import finish, run_to, small_training
+
+from ddg_ref.checkpoints import save
+from ddg_ref.errors import StallError, WorkerError
+from ddg_ref.methods import METHODS
+from ddg_ref.timeline import Activity
+from ddg_ref.workers import threads
+from ddg_ref.workers.worker import work
+
+K = 4
+ITERATIONS = 6
+PROBLEM = Problem(cuts=(2, 4, 6), iterations=ITERATIONS)
+FORWARD_PHASES = ("take activation", "forward", "give activation")
+BACKWARD_PHASES = ("take error", "backward", "give error", "update")
+PROMPT = 5.0
+"""Seconds after which an error is late on a busy machine; the usual time is a millisecond."""
+
+HANG = 60.0
+"""Seconds after which a run counts as hanging."""
+
+
+class PlantedError(Exception):
+    pass
+
+
+def points(method, k, modules=K, iterations=ITERATIONS):
+    """Every (iteration, phase) that module k goes through, in its order."""
+    delay = METHODS[method].delay(k, modules)
+    for t in range(iterations + (METHODS[method].delay(1, modules))):
+        if t < iterations:
+            yield from ((t, phase) for phase in FORWARD_PHASES)
+        if 0 <= t - delay < iterations:
+            yield from ((t, phase) for phase in BACKWARD_PHASES)
+
+
+WORKERS = [(method, k) for method in ("bp", "ddg") for k in range(1, K + 1)]
+EVERYWHERE = [(method, k, t, phase) for method, k in WORKERS for t, phase in points(method, k)]
+
+
+def start(method, fault, **options):
+    """The pipeline and the task of a run with this fault, and the function that runs it."""
+    pipeline, task = PROBLEM.pipeline(method), PROBLEM.task()
+    task.fault = fault
+    for name, value in options.items():
+        setattr(task, name, value)
+    return pipeline, lambda: threads.run(pipeline, task, 0, ITERATIONS + pipeline.delay)
+
+
+def within(seconds, action):
+    """Call `action` in a thread of its own; fails if it has not ended by then. Raises what it raises."""
+    outcome = []
+
+    def run():
+        try:
+            action()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    runner = threading.Thread(target=run, daemon=True)
+    runner.start()
+    runner.join(seconds)
+    assert not runner.is_alive(), f"still running after {seconds} s"
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def workers():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ddg-module-")]
+
+
+@contextmanager
+def nothing_left():
+    """No thread and no open file more than before."""
+    gc.collect()
+    files, active = sorted(os.listdir("/proc/self/fd")), threading.active_count()
+    yield
+    gc.collect()
+    assert threading.active_count() == active
+    assert sorted(os.listdir("/proc/self/fd")) == files
+
+
+def test_the_phases_are_all_there_are():
+    """The table of points is the list of what the hook is told."""
+    for method in ("bp", "ddg"):
+        seen = {k: [] for k in range(1, K + 1)}
+        _, run = start(method, lambda k, phase, t, seen=seen: seen[k].append((t, phase)))
+        run()
+        assert seen == {k: list(points(method, k)) for k in seen}
+
+
+@pytest.mark.parametrize(("method", "k"), WORKERS)
+def test_an_error_at_any_point_reaches_the_caller(method, k):
+    with nothing_left():
+        for t, phase in points(method, k):
+
+            def fault(*point, here=(k, phase, t)):
+                if point == here:
+                    raise PlantedError("here")
+
+            _, run = start(method, fault)
+            started = time.monotonic()
+            with pytest.raises(WorkerError) as caught:
+                within(HANG, run)
+            assert time.monotonic() - started < PROMPT
+            assert str(caught.value) == f"module {k} failed in {phase} of iteration {t}: PlantedError('here')"
+            assert type(caught.value.__cause__) is PlantedError
+            assert not workers()
+            del caught
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, StopIteration, GeneratorExit])
+def test_whatever_is_raised_reaches_the_caller(error):
+    def fault(k, phase, t):
+        if (k, phase, t) == (2, "backward", 4):
+            raise error
+
+    with nothing_left():
+        _, run = start("ddg", fault)
+        with pytest.raises(WorkerError, match="module 2 failed in backward of iteration 4: ") as caught:
+            within(HANG, run)
+        assert type(caught.value.__cause__) is error
+        del caught
+
+
+def test_if_all_fail_at_once_one_error_arrives():
+    barrier = threading.Barrier(K)
+
+    def fault(k, phase, t):
+        if t == 5 and phase == "take activation":
+            barrier.wait(HANG)
+            raise PlantedError(k)
+
+    with nothing_left():
+        _, run = start("ddg", fault)
+        with pytest.raises(WorkerError, match="module 1 failed in take activation of iteration 5"):
+            within(HANG, run)
+
+
+@st.composite
+def delays(draw):
+    """A network cut into K modules, and where its workers lose time."""
+    modules = draw(st.integers(1, 6))
+    cuts = draw(st.sets(st.integers(1, 7), min_size=modules - 1, max_size=modules - 1))
+    iterations = draw(st.integers(1, 12))
+    problem = Problem(cuts=tuple(sorted(cuts)), iterations=iterations, seed=draw(st.integers(0, 99)))
+    return problem, draw(st.sampled_from(["bp", "ddg"])), draw(st.integers(1, 3)), draw(st.integers(0, 2**32))
+
+
+@given(delays(), st.booleans())
+@settings(max_examples=150)
+def test_delays_change_no_bit_and_nobody_hangs(case, drain):
+    problem, method, capacity, seed = case
+    slow = random.Random(seed).choice([None, *range(1, problem.modules + 1)])  # perhaps one module is slow throughout
+
+    def fault(k, phase, t):
+        chance = random.Random(f"{seed} {k} {phase} {t}")  # the same delays whatever the order of the threads
+        if chance.random() < (0.5 if k == slow else 0.1):
+            time.sleep(chance.choice([0, 0.0002, 0.001, 0.003]))
+
+    pipeline, task = problem.pipeline(method), problem.task()
+    task.fault = fault
+    stop = problem.iterations + (pipeline.delay if drain else 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "CAPACITY", capacity)
+        within(HANG, lambda: threads.run(pipeline, task, 0, stop))
+    assert_same_bits(state(pipeline), state(problem.run("reference", method, drain=drain)))
+    assert not workers()
+
+
+@given(delays(), st.integers(0, 12))
+@settings(max_examples=60)
+def test_delays_do_not_change_where_a_run_stops_nor_what_is_in_flight(case, stop):
+    """All modules stop before the same iteration, and go on from there to the same bits."""
+    problem, method, capacity, seed = case
+    end = problem.iterations + problem.pipeline(method).delay
+
+    def fault(k, phase, t):
+        if random.Random(f"{seed} {k} {phase} {t}").random() < 0.1:
+            time.sleep(0.001)
+
+    pipeline, task = problem.pipeline(method), problem.task()
+    task.fault = fault
+    task.on_batch = lambda t: setattr(task, "stop_requested", t + 1 >= stop)
+    reached = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "CAPACITY", capacity)
+
+        def run():
+            nonlocal reached
+            reached = threads.run(pipeline, task, 0, end).iteration
+
+        within(HANG, run)
+        stopped = min(max(1, stop), end) if max(1, stop) < problem.iterations else end
+        assert reached == stopped
+        task.stop_requested = False
+        task.on_batch = lambda t: None
+        within(HANG, lambda: threads.run(pipeline, task, reached, end))
+    assert_same_bits(state(pipeline), state(problem.run("reference", method)))
+
+
+STALLS = random.Random(0).sample(EVERYWHERE, 24)
+
+
+@pytest.mark.parametrize(("method", "k", "t", "phase"), STALLS)
+def test_a_stall_is_reported_and_leaves_no_thread_once_it_is_over(method, k, t, phase):
+    released, timeout = threading.Event(), 0.2
+
+    def fault(*point):
+        if point == (k, phase, t):
+            released.wait(HANG)
+
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "UNWINDING_SECONDS", 0.05)
+        _, run = start(method, fault, stall_timeout=timeout)
+        started = time.monotonic()
+        with pytest.raises(StallError) as caught:
+            within(HANG, run)
+        assert timeout < time.monotonic() - started < PROMPT
+        message = str(caught.value)
+        assert workers() == [f"ddg-module-{k}"]
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("ddg-module-"):
+                thread.join(HANG)
+        del caught
+    verb = "waits to" if phase in (*FORWARD_PHASES[::2], *BACKWARD_PHASES[::2]) else "is busy with"
+    assert "\n" not in message
+    assert message.startswith("no worker has moved: ")
+    clauses = message.removeprefix("no worker has moved: ").split("; ")
+    assert any(clause.startswith(f"module {k} {verb} {phase} of iteration {t} since ") for clause in clauses)
+    others = [clause for clause in clauses if not clause.startswith(f"module {k} ")]
+    assert all(" waits to " in clause for clause in others), "whoever is not stalled waits for a neighbour"
+    since = [float(clause.split(" since ")[1].removesuffix(" s")) for clause in clauses]
+    assert all(timeout - 0.1 <= seconds < PROMPT for seconds in since)
+
+
+def test_a_slow_worker_is_not_a_stalled_one():
+    def fault(k, phase, t):
+        time.sleep(0.01)
+
+    _, run = start("ddg", fault, stall_timeout=1.0)
+    within(HANG, run)
+
+
+@pytest.mark.parametrize("modules", [1, 2, 4])
+def test_an_abandoned_run_does_not_go_on_in_the_background(modules):
+    """After a stall the worker that caused it ends where it wakes up; it must not train on behind the caller's back."""
+    problem = Problem(cuts=(2, 4, 6)[: modules - 1], iterations=1000)
+    pipeline, task = problem.pipeline("ddg"), problem.task()
+    released = threading.Event()
+    task.stall_timeout = 0.2
+    task.fault = lambda k, phase, t: released.wait(HANG) if (k, phase, t) == (modules, "forward", 5) else None
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "UNWINDING_SECONDS", 0.05)
+        with pytest.raises(StallError):
+            within(HANG, lambda: threads.run(pipeline, task, 0, 1000))
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("ddg-module-"):
+                thread.join(HANG)
+    assert pipeline.modules[0].optimizer_state.step < 10
+
+
+def test_ctrl_c_does_not_wait_for_a_stalled_worker():
+    """A worker that is stuck for good must not hold the caller, who asked to stop."""
+    released = threading.Event()
+
+    def fault(k, phase, t):
+        if (k, phase, t) == (2, "forward", 3):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            released.wait(HANG)
+
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "UNWINDING_SECONDS", 0.05)
+        _, run = start("ddg", fault)
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        assert time.monotonic() - started < PROMPT
+        assert workers() == ["ddg-module-2"]
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("ddg-module-"):
+                thread.join(HANG)
+
+
+def test_without_a_fault_the_hook_costs_nothing(monkeypatch):
+    """The workers call their record directly; there is no test for a fault on their way."""
+    given = []
+
+    def spy(*arguments):
+        given.append(arguments[-1])
+        return work(*arguments)
+
+    monkeypatch.setattr(threads, "work", spy)
+    for fault in (None, lambda k, phase, t: None):
+        _, run = start("ddg", fault)
+        run()
+    assert all(begin.__func__ is Activity.begin for begin in given[:K])
+    assert not any(begin.__func__ is Activity.begin for begin in given[K:])
+
+
+def test_runs_and_checkpoints_leave_no_thread_and_no_file(tmp_path):
+    save(run_to(small_training(engine="threads"), 2), tmp_path / "before")  # what is opened once stays open
+    with nothing_left():
+        for i in range(5):
+            training = small_training(engine="threads")
+            save(run_to(training, 3), tmp_path / str(i))
+            finish(training)
+            failing = small_training(engine="threads")
+            failing.task.fault = lambda k, phase, t: 1 // (t - 2)
+            with pytest.raises(WorkerError):
+                finish(failing)
+            del failing

@@ -1,0 +1,69 @@
+"""Closed formulas against the event simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from theory.speed import SCHEDULES, Times, period, simulate, simulated_period, speedup
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("latency", [0.0, 0.3])
+@pytest.mark.parametrize("K", [1, 2, 3, 8])
+def test_formula_and_simulation_agree_on_balanced_modules(schedule, latency, K):
+    times = Times.balanced(1.0, 2.0, K, latency)
+    assert simulated_period(times, schedule, 40 * K) == pytest.approx(period(times, schedule), rel=1e-9)
+
+
+@settings(derandomize=True, deadline=None, max_examples=25, database=None)
+@given(K=st.integers(1, 5), seed=st.integers(0, 10**6), latency=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
+def test_formula_and_simulation_agree_on_any_modules(K, seed, latency):
+    forward, backward = np.random.default_rng(seed).uniform(0.1, 3.0, size=(2, K))
+    times = Times(forward, backward, latency)
+    for schedule in SCHEDULES:
+        assert simulated_period(times, schedule, 240) == pytest.approx(period(times, schedule), rel=1e-9)
+
+
+def test_balanced_speed_ups():
+    """Free-running: K. The paper's two phases: (F+B)/(F+B/K), 1.5 for K = 2 and 2 for K = 4 where B = 2F."""
+    for K in (2, 4):
+        times = Times.balanced(1.0, 2.0, K)
+        assert speedup(times, "free") == pytest.approx(K)
+        assert speedup(times, "two-phase") == pytest.approx(3 / (1 + 2 / K))
+        assert speedup(times, "bp") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_thousands_of_modules(schedule):
+    times = Times.balanced(1.0, 2.0, 3000)
+    assert simulated_period(times, schedule, 6) == pytest.approx(period(times, schedule), rel=1e-9)
+    with_latency = Times.balanced(1.0, 2.0, 3000, latency=0.001)
+    assert period(with_latency, "free") == pytest.approx(0.001 + 2 * 0.001 * 2999 / 3000)
+
+
+def test_nothing_starts_before_its_messages():
+    times = Times(np.array([1.0, 2.0, 0.5]), np.array([2.0, 1.0, 3.0]), 0.25)
+    end = simulate(times, "free", 10)
+    for t in range(1, 10):
+        for k in range(3):
+            begin = end["B", k, t] - times.backward[k]
+            assert begin >= end["F", k, t] - 1e-12
+            assert k == 2 or begin >= end["B", k + 1, t - 1] + 0.25 - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Times(np.ones(2), np.ones(3)), "backward: expected 2 times"),
+        (lambda: Times(np.ones(0), np.ones(0)), "K: expected an integer >= 1, got 0"),
+        (lambda: Times(-np.ones(2), np.ones(2)), "forward: expected a finite number >= 0"),
+        (lambda: period(Times.balanced(1, 2, 2), "fast"), "schedule: expected one of bp, two-phase, free"),
+        (lambda: Times.balanced(1, 2, 2, -1.0), "latency: expected a finite number >= 0"),
+        (lambda: simulated_period(Times.balanced(1, 2, 2), "bp", 1), "iterations: expected an integer >= 2"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)

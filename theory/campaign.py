@@ -1,0 +1,198 @@
+"""A verification campaign: every claim on many cases, on several processes, losing nothing when it is
+interrupted.
+
+Work is cut into chunks of one claim, each with its own seed, so a campaign is reproducible whatever the
+number of processes. The main process alone catches an interrupt; it asks the workers to stop, and they hand
+in what they have.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from theory import records
+from theory.checks import integer, nonnegative, positive
+from theory.claims import Claim, Kind, select
+from theory.delayed import ddg
+from theory.examine import Examination, Finding, examine
+
+CHUNK = 50
+"""Cases per piece of work."""
+
+
+Work: TypeAlias = Future[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to verify: claims, cases per claim, seed; with `hours`, as many cases as fit in that time.
+
+    Raises ValueError for examples < 1, seed < 0, hours <= 0, processes < 1 or no claims.
+    """
+
+    claims: Sequence[Claim]
+    examples: int = 100
+    seed: int = 0
+    hours: float | None = None
+    processes: int = 2
+
+    def __post_init__(self) -> None:
+        integer("examples", self.examples, 1)
+        nonnegative("seed", self.seed)
+        integer("processes", self.processes, 1)
+        integer("number of claims", len(self.claims), 1)
+        if self.hours is not None:
+            positive("hours", self.hours)
+
+    def chunks(self) -> Iterator[tuple[str, int, int]]:
+        """(claim id, cases, seed), one round over the claims after another; claims to refute come once."""
+        rounds = itertools.count() if self.hours is not None else range(-(-self.examples // CHUNK))
+        for number in rounds:
+            left = CHUNK if self.hours is not None else min(CHUNK, self.examples - number * CHUNK)
+            for claim in self.claims:
+                if number == 0 or claim.kind is not Kind.FALSE_AS_STATED:
+                    yield claim.id, left, zlib.crc32(f"{self.seed} {claim.id} {number}".encode())
+
+    def size(self) -> int | None:
+        """Number of chunks, None if time decides."""
+        return None if self.hours is not None else sum(1 for _ in self.chunks())
+
+
+_stop: Event | None = None
+
+
+def _prepare(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(claim_id: str, examples: int, seed: int) -> dict[str, Any]:
+    (claim,) = select([claim_id])
+    stopped = _stop.is_set if _stop is not None else lambda: False
+    return records.to_json(examine(claim, examples, seed, stopped=stopped))
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM, taken only while waiting: a result that has arrived is always merged first."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._waiting = False
+
+    def __enter__(self) -> Interruption:
+        self._previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.requested = True
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def wait_for_one(self, pending: set[Work]) -> set[Work]:
+        """Those of `pending` that are done, at least one of them; none if an interruption was requested."""
+        try:
+            self._waiting = True
+            if not self.requested:
+                return wait(pending, return_when=FIRST_COMPLETED).done
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._waiting = False
+        return set()
+
+
+def run(
+    plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None
+) -> tuple[list[Examination], bool]:
+    """Carry out the plan; return the examinations and whether they were interrupted. Main thread only.
+
+    After every chunk, `json` is replaced and `progress()` called.
+    """
+    found = {claim.id: Examination(claim) for claim in plan.claims}
+    deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+
+    def collect(done: set[Work]) -> None:
+        for future in done:
+            if not future.cancelled():
+                part = records.from_json(future.result())
+                found[part.claim.id].merge(part)
+                progress()
+        if json is not None and done:
+            records.write(json, found.values(), plan.seed)
+
+    with (
+        Interruption() as interruption,
+        ProcessPoolExecutor(plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)) as pool,
+    ):
+        pending: set[Work] = set()
+        chunks = plan.chunks()
+        while not interruption.requested:
+            while len(pending) < 2 * plan.processes and time.monotonic() < deadline:
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                pending.add(pool.submit(_work, *chunk))
+            if not pending:
+                break
+            done = interruption.wait_for_one(pending)
+            pending -= done
+            collect(done)
+        stop.set()
+        for future in pending:
+            future.cancel()
+        collect(wait(pending).done)
+    return list(found.values()), interruption.requested
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A recorded finding and the same case measured again."""
+
+    claim: Claim
+    recorded: Finding
+    again: Finding
+
+    @property
+    def agrees(self) -> bool:
+        """Same verdict, and both sides within 1e-6 of what was recorded, or of their rounding."""
+        old, new = self.recorded.outcome, self.again.outcome
+        tolerance = 1e-6 * (abs(old.bound) + abs(old.measured)) + old.slack
+        return (
+            old.violates(self.claim.kind) == new.violates(self.claim.kind)
+            and abs(old.measured - new.measured) <= tolerance
+            and abs(old.bound - new.bound) <= tolerance
+        )
+
+
+def replay(path: Path) -> list[Replayed]:
+    """Measure every worst case and violation in the file again; ValueError if it is not one of ours."""
+    results: list[Replayed] = []
+    for examination in records.read(path):
+        claim = examination.claim
+        kept = [examination.worst, examination.violation]
+        for finding in [f for f in kept if f is not None]:
+            again = Finding(finding.case, claim.check(finding.case, ddg))
+            if not any(r.recorded == finding for r in results):
+                results.append(Replayed(claim, finding, again))
+    return results

@@ -1,0 +1,85 @@
+"""Every claim, in the order in which the verification reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from theory.claims import (
+    any_optimizer,
+    best_step,
+    delayed_view,
+    descent,
+    distance,
+    drained_identity,
+    draining,
+    lemma_1_search,
+    lemma_1_written,
+    lemma_v,
+    lyapunov,
+    pipedream,
+    quadratic_threshold,
+    reduction,
+    substitution,
+    theorem_1,
+    theorem_1_star,
+    theorem_2,
+    theorem_2_star,
+    theorem_d,
+)
+from theory.claims.claim import Claim, Kind, Outcome
+
+__all__ = ["CLAIMS", "Claim", "Kind", "Outcome", "select"]
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        drained_identity.CLAIM,
+        delayed_view.CLAIM,
+        draining.CLAIM,
+        any_optimizer.CLAIM,
+        pipedream.CLAIM,
+        reduction.SGD,
+        distance.CLAIM,
+        lemma_v.CLAIM,
+        lemma_v.HALF,
+        theorem_1.CLAIM,
+        theorem_1_star.LIN,
+        theorem_1_star.CLEAN,
+        theorem_1_star.SHARP,
+        best_step.LIN,
+        best_step.CLEAN,
+        theorem_2.CLAIM,
+        theorem_2_star.SHIFTED,
+        theorem_2_star.WEIGHTED,
+        theorem_2_star.HARMONIC,
+        descent.SIMPLE,
+        descent.HALF,
+        descent.FULL,
+        descent.ON_AVERAGE,
+        lyapunov.CLAIM,
+        theorem_d.D0,
+        theorem_d.D,
+        theorem_d.SIMPLE,
+        quadratic_threshold.STABLE,
+        quadratic_threshold.SHARP,
+        reduction.TEXTBOOK,
+        reduction.MONOTONE,
+        reduction.ORDER,
+        lemma_1_written.HISTORY,
+        lemma_1_written.RISING,
+        lemma_1_written.WARM_UP,
+        lemma_1_written.WINDOW,
+        substitution.CLAIM,
+        lemma_1_search.HISTORY,
+        lemma_1_search.WARM_UP,
+    )
+}
+
+
+def select(ids: Iterable[str]) -> list[Claim]:
+    """The claims of these ids, all of them if there are none; ValueError for an unknown one."""
+    wanted = list(ids)
+    for name in wanted:
+        if name not in CLAIMS:
+            raise ValueError(f"claims: expected some of {', '.join(CLAIMS)}, got {name!r}; check the spelling")
+    return [CLAIMS[name] for name in wanted] or list(CLAIMS.values())

@@ -1,0 +1,32 @@
+"""The weights are never far from the drained iterate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from theory import bounds
+from theory.cases import Case
+from theory.claims.claim import Claim, Kind, Outcome, rounding, worst
+from theory.delayed import Iteration
+from theory.steps import KINDS
+from theory.strategies import cases
+
+
+def check(case: Case, iteration: Iteration) -> Outcome:
+    """||w^t - x^t|| for every t and history."""
+    run = case.run(iteration)
+    M = case.problem.gradient_bound()
+    measured = np.linalg.norm(run.w - run.x, axis=-1).max(axis=1)
+    allowed = np.array([bounds.distance(case.gammas, M, case.K, t) for t in range(case.T + 1)])
+    return worst(measured, allowed, rounding(run.w))
+
+
+CLAIM = Claim(
+    id="distance",
+    statement=r"\|w^t - x^t\| \le (K-1)\sqrt{M}\max_{t \le j \le t+K-2}\gamma_j",
+    hypotheses="bounded gradients; any steps; every history",
+    source="ours, PROOFS.md section 1, Lemma V0",
+    kind=Kind.UPPER_BOUND,
+    strategy=cases(steps=KINDS, min_K=2),
+    check=check,
+)

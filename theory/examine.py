@@ -1,0 +1,119 @@
+"""Examine one claim: draw cases with Hypothesis, measure both sides, keep the worst, shrink what fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given
+
+from theory.claims import Claim, Kind, Outcome
+from theory.delayed import Iteration, ddg
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A case and what was measured on it."""
+
+    case: Any
+    outcome: Outcome
+
+
+@dataclass
+class Examination:
+    """What is known of a claim so far: how many cases were measured, the worst, and the simplest
+    violation."""
+
+    claim: Claim
+    examples: int = 0
+    worst: Finding | None = None
+    violation: Finding | None = None
+
+    @property
+    def as_expected(self) -> bool:
+        """A false claim must have been refuted, every other must not; without examples nothing is known."""
+        return self.examples > 0 and (self.violation is not None) == (self.claim.kind is Kind.FALSE_AS_STATED)
+
+    def record(self, case: Any, outcome: Outcome) -> None:
+        """Count a measurement and keep it if it is the worst."""
+        self.examples += 1
+        if self.worst is None or severity(outcome) > severity(self.worst.outcome):
+            self.worst = Finding(case, outcome)
+
+    def merge(self, other: Examination) -> None:
+        """Take over what another examination of the same claim found."""
+        self.examples += other.examples
+        if other.worst is not None and (
+            self.worst is None or severity(other.worst.outcome) > severity(self.worst.outcome)
+        ):
+            self.worst = other.worst
+        if other.violation is not None and (
+            self.violation is None or len(repr(other.violation.case)) < len(repr(self.violation.case))
+        ):
+            self.violation = other.violation
+
+
+def severity(outcome: Outcome) -> float:
+    """Orders outcomes: measured/bound where the bound is positive, else how far measured exceeds it."""
+    value = outcome.ratio if outcome.bound > 0 else outcome.measured - outcome.bound
+    return math.inf if math.isnan(value) else value
+
+
+SEARCH = 5000
+"""Cases that a search for a counterexample may look at, whatever the number of examples asked for."""
+
+
+def examine(
+    claim: Claim,
+    examples: int,
+    seed: int,
+    *,
+    iteration: Iteration = ddg,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Examination:
+    """Measure `claim` on up to `examples` cases drawn with `seed`; when `stopped()`, return what was found so
+    far.
+
+    A violation ends the search, and Hypothesis shrinks its case. The same seed draws the same cases.
+    """
+    result = Examination(claim)
+
+    class ViolationError(Exception):
+        pass
+
+    class StoppedError(BaseException):
+        pass
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=max(examples, SEARCH) if claim.kind is Kind.FALSE_AS_STATED else examples,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    @given(claim.strategy)
+    def measure(case: Any) -> None:
+        if stopped():
+            raise StoppedError
+        outcome = claim.check(case, iteration)
+        if outcome.violates(claim.kind):
+            result.violation = Finding(case, outcome)
+            result.record(case, outcome)
+            raise ViolationError
+        result.record(case, outcome)
+
+    try:
+        measure()
+    except ViolationError:
+        assert result.violation is not None
+        result.worst = result.violation
+    except StoppedError:
+        pass
+    return result

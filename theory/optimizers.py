@@ -1,0 +1,80 @@
+"""Update rules that work block by block; each block counts its own steps.
+
+A rule turns (state, t, w_k, g_k) into (new state, new w_k). `t` is the iteration in which the update happens,
+which is what a step-size schedule reads in the algorithm as published; momentum, Nesterov and Adam count
+their own steps and ignore it. Arrays have the shape of the block, (R, d_k), and are never written into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from theory.problems import Array
+
+State: TypeAlias = tuple[Any, ...]
+
+
+class Rule(Protocol):
+    """What DDG asks of an optimizer."""
+
+    def start(self, w: Array) -> State:
+        """The state before the first update of this block."""
+
+    def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
+        """One update: new state, new weights."""
+
+
+@dataclass(frozen=True)
+class SGD:
+    """w - gammas[t] g: the paper's rule, on the clock of the iteration."""
+
+    gammas: Array
+
+    def __post_init__(self) -> None:
+        if not (self.gammas > 0).all():
+            raise ValueError(f"gamma: expected step sizes > 0, got {min(self.gammas)}; pass positive steps")
+
+    def start(self, w: Array) -> State:
+        return ()
+
+    def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
+        return (), w - self.gammas[t] * g
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """v <- mu v + g + decay w; w - gamma v, or w - gamma (g + decay w + mu v) for Nesterov's look-ahead."""
+
+    gamma: float
+    mu: float = 0.9
+    decay: float = 0.0
+    nesterov: bool = False
+
+    def start(self, w: Array) -> State:
+        return (np.zeros_like(w),)
+
+    def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
+        g = g + self.decay * w
+        v = self.mu * state[0] + g
+        return (v,), w - self.gamma * (g + self.mu * v if self.nesterov else v)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Kingma and Ba, ICLR 2015, Algorithm 1, with beta_1 = 0.9 and beta_2 = 0.999."""
+
+    gamma: float
+
+    def start(self, w: Array) -> State:
+        return 0, np.zeros_like(w), np.zeros_like(w)
+
+    def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
+        count, mean, square = state
+        count += 1
+        mean = 0.9 * mean + 0.1 * g
+        square = 0.999 * square + 0.001 * g * g
+        corrected = np.sqrt(square / (1 - 0.999**count)) + 1e-8
+        return (count, mean, square), w - self.gamma * (mean / (1 - 0.9**count)) / corrected
