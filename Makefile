@@ -30,6 +30,6 @@ $(VENV)/reader: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/developer: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/reader

@@ -26,6 +26,24 @@ def xp_of(x: Array) -> Any:
     return np if isinstance(x, np.ndarray) else import_module("cupy")
 
 
+def to_host(x: Array) -> Array:
+    """`x` in host memory: itself if it lies there, else a copy."""
+    return x if isinstance(x, np.ndarray) else import_module("cupy").asnumpy(x)
+
+
+def placed_like(model: Array, x: Array) -> Array:
+    """`x` where `model` lies, which is host memory or a GPU: itself if it lies there, else a copy."""
+    placed: Array = xp_of(model).asarray(x)
+    return placed
+
+
+def settled(x: Array) -> Array:
+    """`x`, once nothing that was asked of its GPU is still to be done: others may now read it and write to it."""
+    if not isinstance(x, np.ndarray):
+        import_module("cupy").cuda.get_current_stream().synchronize()
+    return x
+
+
 def widened(x: Array) -> tuple[Array, int]:
     """x (..., W, C) as rows (R, W*C), and W: so that work per channel runs along rows of more than a few values."""
     width = x.shape[-2] if x.ndim > 2 else 1

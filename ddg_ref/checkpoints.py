@@ -31,7 +31,7 @@ from safetensors.numpy import save_file
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
-from ddg_ref.errors import CheckpointError, InputError
+from ddg_ref.errors import CheckpointError, InputError, LaunchError
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
@@ -248,6 +248,8 @@ def load(
         return _load(checkpoint, engine, data, layers)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
+    except LaunchError:  # nothing is wrong with the checkpoint
+        raise
     except (OSError, SafetensorError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 

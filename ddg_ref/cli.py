@@ -1,14 +1,16 @@
 """The command line. Options of `train` are the fields of Config."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from json import dumps
 from pathlib import Path
 from shlex import quote
+from traceback import format_exc
 from types import FrameType
 from typing import Annotated, Any, get_type_hints
 
@@ -19,9 +21,11 @@ from rich.table import Table
 
 from ddg_ref import checkpoints, plots, rundir
 from ddg_ref.config import Config, whole_numbers
-from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import DivergenceError, InputError, LaunchError, StallError, WorkerError
 from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
 from ddg_ref.training import Run, Training
+from ddg_ref.workers import launch
 
 app = typer.Typer(
     help="Train networks by backpropagation and by decoupled delayed gradients (DDG).",
@@ -109,25 +113,31 @@ def train(
     """Train one network and write a run directory: run.json, weights.safetensors, figures."""
     if (out is None) == (resume is None):
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
+    if config.engine == "mpi" and launch.rank() is not None:
+        ENGINES["mpi"].once(lambda: None)  # all ranks are here, before one of them alone can fail
     if resume is None:
         assert out is not None
         training = Training(config)
-        directory = rundir.claim(out, overwrite=overwrite)
+        directory = training.engine.once(lambda: rundir.claim(out, overwrite=overwrite))
     else:
         directory = rundir.reopen(resume)
         training = checkpoints.resume(directory, engine=config.engine if _was_given(context, "engine") else None)
         _check_options(context, config, training.config)
+
+    def checkpoint() -> None:
+        checkpoints.save(training, directory)
+
     with progress_of([training]), stop_between_iterations(training):
-        for _ in training.epochs(lambda: checkpoints.save(training, directory)):
+        for _ in training.epochs(checkpoint):
             pass
     if training.iteration < training.task.iterations:
-        checkpoints.save(training, directory)
+        training.engine.once(checkpoint)
         raise Interrupted(
             f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: "
             f"python -m ddg_ref train --resume {quote(str(directory))}"
         )
     run = training.result()
-    run.save(directory)
+    training.engine.once(lambda: run.save(directory))
     table = Table(box=None, pad_edge=False)
     for name in ("epoch", "iteration", "train loss", "train acc %", "test loss", "test acc %", "seconds"):
         table.add_column(name, justify="right")
@@ -196,6 +206,8 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Train the same network in several ways, epoch by epoch in turn; print one table and draw one figure."""
+    if config.engine == "mpi":
+        raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
     rundir.claim(out, overwrite=overwrite)
     configs = [replace(config, method=method, modules=K) for method, K in parse_runs(runs)]
     directories = [rundir.claim(out / f"{c.method}-{c.modules}", overwrite=overwrite) for c in configs]
@@ -262,17 +274,44 @@ def timeline(
 
 
 def main() -> None:
-    """The command `ddg`. Ends with one line, and code 2 for bad input, 1 for a failed run, 130 for a stopped one."""
+    """The command `ddg`. Ends with one line, and code 2 for bad input, 1 for a failed run, 130 for a stopped one.
+
+    As one of several MPI ranks it ends together with the others, and only rank 0 prints.
+    """
+    with silence() if launch.rank() else nullcontext():
+        code, message = run_app()
+    leave = getattr(sys.modules.get("ddg_ref.workers.mpi"), "leave", None)
+    if leave is not None:
+        leave(code, message)
+    else:
+        typer.echo(message, err=True, nl=False)
+    sys.exit(code)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing that is printed in the block is seen."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def run_app() -> tuple[int, str]:
+    """The exit code, and what there is still to be said about it."""
     try:
-        app()
+        try:
+            app()
+        except LaunchError as error:
+            if not error.outside:
+                raise
+            return launch.launch(error.modules), ""
     except InputError as error:
-        sys.exit(_complain(error, 2))
+        return 2, f"ddg: {error}\n"
     except (DivergenceError, StallError, WorkerError) as error:
-        sys.exit(_complain(error, 1))
+        return 1, f"ddg: {error}\n"
     except Interrupted as message:
-        sys.exit(_complain(message, 130))
-
-
-def _complain(error: Exception, code: int) -> int:
-    typer.echo(f"ddg: {error}", err=True)
-    return code
+        return 130, f"ddg: {message}\n"
+    except SystemExit as end:
+        return int(end.code or 0), ""
+    except Exception:
+        return 1, format_exc()
+    return 0, ""

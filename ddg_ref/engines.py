@@ -1,14 +1,86 @@
 """The engines: ways of running a pipeline. All give the same weights, bit for bit."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ddg_ref import reference
+from ddg_ref.errors import LaunchError
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Progress, Task
-from ddg_ref.workers import threads
+from ddg_ref.workers import launch, threads
 
-Engine: TypeAlias = Callable[[Pipeline, Task, int, int], Progress]
-"""(pipeline, task, start, stop) -> how far it came; runs iterations start, ..., stop-1, fewer if the task says stop."""
+T = TypeVar("T")
 
-ENGINES: dict[str, Engine] = {"reference": reference.run, "threads": threads.run}
+
+class Engine(Protocol):
+    """Runs a pipeline, in this process or in several that do the same in step, of which the first sees everything."""
+
+    def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
+        """Run iterations start, ..., stop-1, fewer if the task says stop."""
+
+    def prepare(self, modules: int) -> None:
+        """Raises InputError if so many modules cannot be run here."""
+
+    def once(self, action: Callable[[], T]) -> T:
+        """What `action` gives on the first process, for all of them. All must call it; if it raises, all raise."""
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """An engine that needs no other process."""
+
+    run: Callable[[Pipeline, Task, int, int], Progress]
+
+    def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
+        return self.run(pipeline, task, start, stop)
+
+    def prepare(self, modules: int) -> None:
+        pass
+
+    def once(self, action: Callable[[], T]) -> T:
+        return action()
+
+
+class OverMPI:
+    """One module per MPI rank. Nothing of MPI is loaded before it is used."""
+
+    def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
+        with needing_mpi():
+            from ddg_ref.workers import mpi
+        return mpi.run(pipeline, task, start, stop)
+
+    def prepare(self, modules: int) -> None:
+        """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per module."""
+        launch.check_launch(modules)
+        with needing_mpi():
+            from ddg_ref.workers import mpi
+        size = mpi.WORLD.size
+        if size != modules:
+            raise LaunchError(
+                f"modules: expected one MPI rank per module, got {size} ranks for {modules} modules; "
+                f"launch with mpiexec -n {modules}, or say --modules {size}",
+                modules,
+            )
+
+    def once(self, action: Callable[[], T]) -> T:
+        with needing_mpi():
+            from ddg_ref.workers import mpi
+        return mpi.once(action)
+
+
+@contextmanager
+def needing_mpi() -> Iterator[None]:
+    """Where MPI is loaded. Raises InputError, which says what to install, if that fails."""
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, the MPI library is not
+        raise launch.missing(f"mpi4py or the MPI library ({str(error).splitlines()[0]})") from error
+
+
+ENGINES: dict[str, Engine] = {
+    "reference": InProcess(reference.run),
+    "threads": InProcess(threads.run),
+    "mpi": OverMPI(),
+}

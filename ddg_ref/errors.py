@@ -11,6 +11,14 @@ class CheckpointError(InputError):
     """A checkpoint is damaged, does not belong to this run, or cannot be written."""
 
 
+class LaunchError(InputError):
+    """There are not as many MPI ranks as modules. `outside`: there is no MPI launch at all."""
+
+    def __init__(self, message: str, modules: int, *, outside: bool = False) -> None:
+        super().__init__(message)
+        self.modules, self.outside = modules, outside
+
+
 class DivergenceError(ArithmeticError):
     """The training loss became NaN or infinite."""
 

@@ -4,6 +4,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -76,7 +77,8 @@ class Training:
     """One run in progress: everything that `config` asks for, and how far it has come.
 
     `data` and `layers` replace what `config.data` and `config.model` name, `cuts` what `config.split` would give.
-    Raises InputError for what does not fit.
+    Raises InputError for what does not fit. Where the engine runs in several processes, each of them has one of these
+    and calls the same methods.
     """
 
     def __init__(
@@ -87,7 +89,8 @@ class Training:
         *,
         cuts: Sequence[int] | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.engine = config, ENGINES[config.engine]
+        self.engine.prepare(config.modules)
         if data is None:
             data = load_data(config.data)
         self.data = data.astype(config.dtype)
@@ -100,7 +103,7 @@ class Training:
             config.total_iterations(self.batches.per_epoch),
             stall_timeout=config.stall_timeout,
         )
-        self.cuts = self._find_cuts() if cuts is None else check_cuts(cuts, len(self.network.layers))
+        self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.layers))
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
@@ -128,11 +131,11 @@ class Training:
 
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
 
-    def epochs(self, on_checkpoint: Callable[[], object] = lambda: None) -> Iterator[Record]:
+    def epochs(self, on_checkpoint: Callable[[], None] = lambda: None) -> Iterator[Record]:
         """Train; yields a record after each epoch and after the last iteration.
 
-        `on_checkpoint` is called after every `config.checkpoint_every` iterations. Ends early, between two iterations,
-        if `task.stop_requested` is set.
+        `on_checkpoint` is called after every `config.checkpoint_every` iterations, by the first process. Ends early,
+        between two iterations, if `task.stop_requested` is set there.
         """
         every = self.config.checkpoint_every
         while self.iteration < self.task.iterations:
@@ -146,7 +149,7 @@ class Training:
                 self.history.append(self._record(epoch))
                 yield self.history[-1]
             if every and stop % every == 0 and stop < self.task.iterations:
-                on_checkpoint()
+                self.engine.once(on_checkpoint)
 
     @property
     def clock(self) -> int:
@@ -160,7 +163,7 @@ class Training:
     def _advance(self, stop: int) -> None:
         """Run to iteration `stop`, and through the drain if that is the last one."""
         known, started = len(self.task.results), perf_counter()
-        progress = ENGINES[self.config.engine](self.pipeline, self.task, self.iteration, stop + self._drain(stop))
+        progress = self.engine(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         self.seconds += perf_counter() - started
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)
@@ -171,7 +174,7 @@ class Training:
         """Sum up the batches since the last record, and evaluate."""
         results, self.task.results = self.task.results, []
         samples = sum(result.size for result in results)
-        test_loss, test_accuracy = self.evaluate()
+        test_loss, test_accuracy = self.engine.once(self.evaluate)
         if not isfinite(test_loss):
             raise DivergenceError(f"the test loss became {test_loss} after iteration {self.iteration}: lower lr")
         return Record(
@@ -190,12 +193,15 @@ class Training:
         return evaluate(self.network, pipeline.params, pipeline.stats, data.x_test, data.y_test, self.task.loss)
 
     def result(self) -> "Run":
-        """What has come of it so far."""
+        """What has come of it so far, the same in every process."""
+        history, weights, spans = self.engine.once(
+            lambda: (list(self.history), self.pipeline.params | self.pipeline.stats, list(self.spans))
+        )
         return Run(
             config=self.config,
-            history=list(self.history),
-            weights=self.pipeline.params | self.pipeline.stats,
-            final_test_accuracy=self.history[-1].test_accuracy if self.history else self.evaluate()[1],
+            history=history,
+            weights=weights,
+            final_test_accuracy=history[-1].test_accuracy if history else self.engine.once(self.evaluate)[1],
             milliseconds_per_iteration=1000 * median(self.durations) if self.durations else None,
             modules=[
                 {
@@ -206,7 +212,7 @@ class Training:
             ],
             network=self.network,
             input_shape=self.data.input_shape,
-            spans=list(self.spans),
+            spans=spans,
         )
 
 
@@ -283,8 +289,9 @@ def train(
 
         run = ddg_ref.train(model="cnn", method="ddg", modules=4, epochs=5)
 
-    Raises InputError for bad input, DivergenceError when the loss becomes NaN or infinite, WorkerError when a worker
-    fails.
+    With engine "mpi" every rank of an MPI launch makes the same call and gets the same Run; `on_epoch` is called on
+    rank 0 alone. Raises InputError for bad input, DivergenceError when the loss becomes NaN or infinite, WorkerError
+    when a worker fails.
     """
     if config is None:
         unknown = sorted(set(options) - {option.name for option in fields(Config)})
@@ -304,5 +311,5 @@ def train(
         config, data if isinstance(data, Dataset) else None, None if isinstance(model, str) else list(model)
     )
     for record in training.epochs():
-        on_epoch(record)
+        training.engine.once(partial(on_epoch, record))
     return training.result()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from ddg_ref.engines import ENGINES
+from ddg_ref.engines import ENGINES, InProcess
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
@@ -23,6 +23,8 @@ OPTIMIZERS = {
     "adam": Adam(weight_decay=1e-3),
 }
 SAMPLES, CLASSES = 6, 3
+IN_PROCESS = sorted(name for name, engine in ENGINES.items() if isinstance(engine, InProcess))
+"""The engines that a test can call as it is; `test_mpi.py` runs the other one."""
 
 
 @dataclass(frozen=True)

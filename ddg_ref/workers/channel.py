@@ -12,6 +12,14 @@ class StoppedError(Exception):
     """Another worker failed or the caller asked to stop; whoever waits gives up."""
 
 
+def paired(batch: int, message: tuple[int, T]) -> T:
+    """The content of a message, which must be that of `batch`. Raises RuntimeError if it is another one's."""
+    arrived, content = message
+    if arrived != batch:
+        raise RuntimeError(f"expected the message of batch {batch}, got that of batch {arrived}")
+    return content
+
+
 class StopSignal:
     """One flag for all workers, that wakes everyone who waits when it is set."""
 
@@ -57,11 +65,9 @@ class Channel(Generic[T]):
         """
         with self._changed:
             self._wait_until(lambda: len(self._messages) > 0)
-            arrived, message = self._messages.popleft()
+            message = self._messages.popleft()
             self._changed.notify_all()
-        if arrived != batch:
-            raise RuntimeError(f"expected the message of batch {batch}, got that of batch {arrived}")
-        return message
+        return paired(batch, message)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: self._stop.is_set or ready())

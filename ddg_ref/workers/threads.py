@@ -4,16 +4,15 @@ from threading import Event, Thread
 from time import perf_counter
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
-from ddg_ref.errors import DivergenceError, StallError, WorkerError
+from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity
 from ddg_ref.workers.channel import Channel, StoppedError, StopSignal
-from ddg_ref.workers.worker import Data, Left, Objective, Right, work
+from ddg_ref.workers.worker import Data, Left, Objective, Right, recorder, report, work
 
 CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
-
 
 UNWINDING_SECONDS = 2.0
 """How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
@@ -54,18 +53,16 @@ class Worker(Thread):
     ) -> None:
         super().__init__(name=f"ddg-module-{module.k}", daemon=True)
         self._arguments = (module, left, right, task, start, stop)
-        self._signal = signal
-        self._fault = task.fault
+        self._signal, self._task = signal, task
         self.activity = Activity(module.k)
         self.reached = start
         self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
-        begin = self.activity.begin if self._fault is None else self._begin_with_fault
         try:
             with unwatched_overflow():
-                self.reached = work(*self._arguments, begin)
+                self.reached = work(*self._arguments, recorder(self.activity, self._task))
             self.activity.end()
         except StoppedError:
             pass
@@ -74,11 +71,6 @@ class Worker(Thread):
             self._signal.set()
         finally:
             self.done.set()
-
-    def _begin_with_fault(self, phase: str, iteration: int, batch: int) -> None:
-        self.activity.begin(phase, iteration, batch)
-        assert self._fault is not None
-        self._fault(self.activity.k, phase, iteration)
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
@@ -112,7 +104,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
                     worker.join()
     for worker in workers:
         if worker.failure is not None:
-            raise_failure(worker)
+            raise report(worker.failure, worker.activity)
     return Progress(workers[0].reached, [span for worker in workers for span in worker.activity.spans])
 
 
@@ -124,12 +116,3 @@ def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
                 raise StallError("no worker has moved: " + "; ".join(other.activity.describe(now) for other in alive))
-
-
-def raise_failure(worker: Worker) -> None:
-    failure, activity = worker.failure, worker.activity
-    if isinstance(failure, DivergenceError):
-        raise failure
-    raise WorkerError(
-        f"module {activity.k} failed in {activity.phase} of iteration {activity.iteration}: {failure!r}"
-    ) from failure

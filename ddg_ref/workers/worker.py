@@ -1,11 +1,39 @@
 """The loop that every worker runs, whatever the method, and whatever carries its messages."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ddg_ref.arrays import Array
+from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
 from ddg_ref.task import Task
+from ddg_ref.timeline import Activity
+
+Begin: TypeAlias = Callable[[str, int, int], None]
+"""(phase, iteration, batch): told of each phase as it begins."""
+
+
+def recorder(activity: Activity, task: Task) -> Begin:
+    """Writes each phase down in `activity`, and plants the task's fault in it, if it has one."""
+    fault = task.fault
+    if fault is None:
+        return activity.begin
+
+    def begin(phase: str, iteration: int, batch: int) -> None:
+        activity.begin(phase, iteration, batch)
+        fault(activity.k, phase, iteration)
+
+    return begin
+
+
+def report(failure: BaseException, activity: Activity) -> Exception:
+    """What the caller of an engine gets for `failure` of a worker: one line that says where, the original chained."""
+    if isinstance(failure, DivergenceError | StallError):
+        return failure
+    where = f"{activity.phase} of iteration {activity.iteration}"
+    error = WorkerError(f"module {activity.k} failed in {where}: {failure!r}")
+    error.__cause__ = failure
+    return error
 
 
 class Left(Protocol):
@@ -51,12 +79,10 @@ class Objective:
         return self._task.error_gradient(batch, self._y)
 
 
-def work(
-    module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Callable[[str, int, int], None]
-) -> int:
+def work(module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Begin) -> int:
     """Iterations start, ..., stop-1 of one module; returns the iteration it came to.
 
-    `begin(phase, iteration, batch)` is called as each phase begins. An activation None says that training stops before
+    `begin` is called as each phase begins. An activation None says that training stops before
     its iteration; it passes through all modules, so they all stop at the same one, and can go on from there.
 
     The order within an iteration never varies, and the error gradient is taken just before it is used: so nobody waits

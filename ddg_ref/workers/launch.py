@@ -1,0 +1,83 @@
+"""Being launched as one of several MPI ranks, and launching them. Needs no MPI itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+from ddg_ref.errors import InputError, LaunchError
+
+RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+"""Where launchers tell a process its rank: MPICH, Intel and Cray MPI and Slurm; PMIx; Open MPI; MVAPICH."""
+
+OWN_CODES = (0, 1, 2, 130)
+"""What a rank ends with when it has said why itself."""
+
+
+def rank() -> int | None:
+    """The number of this process in the MPI launch that it belongs to, None if it belongs to none."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), None)
+
+
+def check_launch(modules: int) -> None:
+    """Raise InputError if mpi4py is missing, LaunchError if this process is not one of an MPI launch."""
+    if find_spec("mpi4py") is None:
+        raise missing("mpi4py")
+    if rank() is None:
+        raise LaunchError(
+            f"engine mpi: expected {modules} MPI ranks, one per module, got a process outside an MPI launch; "
+            f"start it with: mpiexec -n {modules} python ...",
+            modules,
+            outside=True,
+        )
+
+
+def missing(what: str) -> InputError:
+    return InputError(f"engine mpi: {what} is missing; install it with: pip install -r requirements-mpi.txt")
+
+
+def find_mpiexec() -> str:
+    """The mpiexec that was installed beside this Python, else the one on PATH. Raises InputError if there is none."""
+    found = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+    if found is None:
+        raise missing("mpiexec")
+    return found
+
+
+def launch(modules: int) -> int:
+    """Run this process's command again as `modules` MPI ranks; returns the exit code.
+
+    Ctrl-C and SIGTERM are passed on. Raises InputError if there is no mpiexec.
+    """
+    mpiexec = find_mpiexec()
+    environment = dict(os.environ)
+    if sys.stdout.isatty() and sys.stderr.isatty():  # mpiexec hides the terminal from the ranks
+        environment.setdefault("FORCE_COLOR", "1")
+        environment.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+    job = subprocess.Popen(
+        [mpiexec, "-n", str(modules), sys.executable, *sys.orig_argv[1:]],
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches this process only, which passes it on
+    )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        job.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    code = job.wait()
+    if code not in OWN_CODES:
+        print(f"ddg: the job ended with code {code}: {fate(code)}", file=sys.stderr)
+    return code if code >= 0 else 128 - code
+
+
+def fate(code: int) -> str:
+    """What the code of a job that ended without a word means: launchers pass signals on as n, 128+n or -n."""
+    number = -code if code < 0 else code % 128
+    name = signal.Signals(number).name if number in set(signal.Signals) else "an error"
+    return f"a rank was ended by {name}; go on from the last checkpoint, if there is one, with --resume"

@@ -1,0 +1,216 @@
+"""One MPI rank per module: the workers of many machines, or of one machine without the interpreter lock between them.
+
+Every rank builds the same training run and does the same in step; in a call of `run`, rank r advances module r+1 alone.
+Between calls rank r holds the true state of its own module, and rank 0 that of all: it evaluates, writes and prints.
+"""
+
+import atexit
+import sys
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from time import perf_counter
+from typing import NamedTuple, TypeVar, cast
+
+from mpi4py import MPI
+
+from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
+from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
+from ddg_ref.modules import InFlight, Pipeline
+from ddg_ref.optimizers import OptimizerState
+from ddg_ref.task import Progress, Task
+from ddg_ref.timeline import Activity, Span
+from ddg_ref.workers.channel import StoppedError
+from ddg_ref.workers.mpi_channel import LeftRank, RightRank, Wire, wait_until
+from ddg_ref.workers.worker import Data, Objective, recorder, report, work
+
+T = TypeVar("T")
+
+WORLD = MPI.COMM_WORLD
+RANK = WORLD.rank
+TEAM, MESSAGES, NOTICES, EXIT = WORLD.Dup(), WORLD.Dup(), WORLD.Dup(), WORLD.Dup()
+"""For what all do together, for what they send each other, and for leaving: who leaves is never taken for who works."""
+
+UNWINDING_SECONDS = 3.0
+"""How long a rank waits for the others after a failure, before it ends the job for all."""
+
+
+class Ending(NamedTuple):
+    """How a rank came out of a call."""
+
+    reached: int
+    failure: Exception | None
+    given_left: int
+    given_right: int
+    doing: str
+
+
+class ModuleState(NamedTuple):
+    """What a rank tells rank 0 of its module; the caches of batches in flight stay with who goes back with them."""
+
+    params: Params
+    stats: Params
+    optimizer_state: OptimizerState
+    queue: list[InFlight]
+    errors: list[tuple[int, Array]]
+    spans: list[Span]
+    clock: tuple[str, float]
+
+
+def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
+    """Iterations start, ..., stop-1 of this rank's module. All ranks call it; same result on rank 0 as `reference.run`.
+
+    If a rank fails, all of them raise the same error: a WorkerError that names module, phase and iteration (on the rank
+    that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
+    longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
+    """
+    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout)
+    left, right = ends(wire, pipeline, task, start, stop)
+    activity, known = Activity(module.k), len(task.results)
+    reached, failure, finished = start, None, False
+    try:
+        with one_blas_thread(), unwatched_overflow():
+            begin = recorder(activity, task)
+            reached = work(module, left or Data(task), right or Objective(task), task, start, stop, begin)
+        activity.end()
+        finished = True
+    except StoppedError:
+        pass
+    except BaseException as error:  # whatever it is, all must hear of it and nobody may wait for this rank
+        failure = error
+        wire.tell_failure()
+    ending = Ending(
+        reached,
+        None if failure is None else report(failure, activity),
+        left.given if left else 0,
+        right.given if right else 0,
+        activity.describe(perf_counter()),
+    )
+    endings = agree(ending, impatient=task.stall_timeout is not None and not finished)
+    clock = MPI.Get_processor_name(), perf_counter()
+    failed = [rank for rank, other in enumerate(endings) if other.failure]
+    if left:
+        left.close(endings[RANK - 1].given_right)
+    if right:
+        if not failed:
+            right.keep(endings[RANK + 1].given_left)
+        right.close(endings[RANK + 1].given_left)
+    wire.close(failed)
+    raise_failure(failure, ending, endings)
+    task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)
+    errors = list(pipeline.errors[RANK])
+    queue = [flight._replace(cache=None) for flight in module.queue]
+    state = ModuleState(module.params, module.stats, module.optimizer_state, queue, errors, list(activity.spans), clock)
+    return Progress(endings[0].reached, gather(pipeline, state))
+
+
+def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> tuple[LeftRank | None, RightRank | None]:
+    """What lies on either side of this rank's module, if it is a rank.
+
+    In iterations start, ..., stop-1 module k gives the activations of batches start, ..., stop-1 and the error
+    gradients of those that are d_k iterations older, as far as there are such batches.
+    """
+    if WORLD.size == 1:
+        return None, None
+    model = task.batch(0)[0]
+    shapes: list[Shape] = [model.shape]  # no batch is larger than batch 0
+    for module in pipeline.modules:
+        shapes.append((len(model), *module.layers.output_shape(shapes[-1][1:])))
+    left = right = None
+    if RANK > 0:
+        batches = range(start, min(stop, task.iterations))
+        left = LeftRank(wire, RANK - 1, batches, shapes[RANK], model)
+    if WORLD.size > RANK + 1:
+        delay = pipeline.modules[RANK + 1].delay
+        batches = range(max(0, start - delay), min(stop - delay, task.iterations))
+        right = RightRank(wire, RANK + 1, batches, shapes[RANK + 1], model, pipeline.errors[RANK])
+    return left, right
+
+
+def agree(ending: Ending, impatient: bool) -> list[Ending]:
+    """The endings of all ranks. Raises what this one came to if it is impatient and the others do not come."""
+    patience = UNWINDING_SECONDS * (1 if ending.failure else 3)  # the rank that failed speaks first
+    if meet(TEAM, patience if impatient else None):
+        return TEAM.allgather(ending)
+    if ending.failure is None or isinstance(ending.failure, StallError):
+        raise StallError(f"{ending.failure or 'another rank has stopped'}: {ending.doing}")
+    raise ending.failure
+
+
+def raise_failure(failure: BaseException | None, mine: Ending, endings: list[Ending]) -> None:
+    """Raise the same on all ranks: the failure of the first that has one. Does nothing if none has."""
+    if failure is not None and not isinstance(failure, Exception):  # Ctrl-C
+        raise failure
+    first = next((rank for rank, ending in enumerate(endings) if ending.failure), None)
+    if first is None:
+        return
+    error = mine.failure if first == RANK else endings[first].failure
+    if isinstance(error, StallError):
+        raise StallError(f"{error}: {'; '.join(ending.doing for ending in endings)}")
+    assert error is not None
+    raise error
+
+
+def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
+    """On rank 0, bring `pipeline` up to date in all modules and return all spans, by this machine's clock."""
+    if RANK > 0:
+        TEAM.send(state, 0)
+        return state.spans
+    spans = state.spans
+    host, now = state.clock
+    for module, errors, source in zip(pipeline.modules[1:], pipeline.errors[1:], range(1, WORLD.size), strict=True):
+        state = TEAM.recv(source=source)
+        module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
+        module.queue = deque(state.queue)
+        errors.clear()
+        errors.extend(state.errors)
+        shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together
+        spans += [span._replace(start=span.start + shift, stop=span.stop + shift) for span in state.spans]
+    return spans
+
+
+def once(action: Callable[[], T]) -> T:
+    """Let rank 0 do `action` and give its result to all. If it raises, all raise, rank 0 what it was."""
+    value: T | None = None
+    failure: BaseException | None = None
+    if RANK == 0:
+        try:
+            value = action()
+        except BaseException as error:
+            failure = error
+    meet(TEAM)  # patiently, where a broadcast would keep a core busy
+    value, told = TEAM.bcast((value, failure and tellable(failure)))
+    if failure or told:
+        raise failure or told
+    return cast(T, value)
+
+
+def tellable(failure: BaseException) -> Exception:
+    """A failure of rank 0, as the other ranks raise it."""
+    if isinstance(failure, InputError | DivergenceError):
+        return failure
+    return WorkerError(f"rank 0 failed between iterations: {failure!r}")
+
+
+def meet(communicator: MPI.Intracomm, patience: float | None = None) -> bool:
+    """Wait until all ranks are here; False if they have not come after `patience` seconds."""
+    request = communicator.Ibarrier()
+    deadline = inf if patience is None else perf_counter() + patience
+    wait_until(lambda: request.Test() or perf_counter() > deadline)
+    return request.Test()
+
+
+def leave(code: int, message: str = "") -> None:
+    """Come here last. If all ranks do, rank 0 prints its message; one that fails alone prints its own and ends all."""
+    atexit.unregister(leave_at_exit)
+    together = meet(EXIT, UNWINDING_SECONDS if code else None)
+    if message and (RANK == 0 or not together):
+        print(message, end="", file=sys.stderr, flush=True)
+    if not together:
+        WORLD.Abort(code)
+
+
+@atexit.register
+def leave_at_exit() -> None:
+    """For programs that do not call `leave`: no rank waits for one that ended by an exception."""
+    leave(1 if hasattr(sys, "last_value") else 0)

@@ -1,0 +1,225 @@
+"""Channels between neighbouring ranks: first in, first out, and the tag of a message is its batch number.
+
+Sends do not block: an array on its way is kept until its request completes, and as nothing here is written in place it
+stays as it was. Receives are posted one message ahead, so that a message can arrive while its receiver computes.
+
+Waiting polls. An MPI library that waits by itself takes a whole core, and with more ranks than cores it takes it from
+the rank it waits for. Here a wait that lasts sleeps between polls, each time for an eighth of what it has waited:
+at most that much is lost, and a rank that waits for long costs next to nothing.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from math import prod
+from time import perf_counter, sleep
+
+import numpy as np
+from mpi4py import MPI
+
+from ddg_ref.arrays import Array, Shape, placed_like, settled, to_host, xp_of
+from ddg_ref.errors import StallError
+from ddg_ref.workers.channel import StoppedError, paired
+
+CAPACITY = 2
+"""Messages that may be on their way in one direction before their sender waits."""
+
+AWAKE_SECONDS = 1e-4
+LONGEST_SLEEP = 1e-3
+
+
+def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda waited: None) -> None:
+    """Return when `done()`; between polls, `watch(seconds waited so far)` may raise."""
+    started = perf_counter()
+    while not done():
+        waited = perf_counter() - started
+        watch(waited)
+        if waited > AWAKE_SECONDS:
+            sleep(min(waited / 8, LONGEST_SLEEP))
+
+
+def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> None:
+    """Return when `request` is complete, whatever else happens."""
+    wait_until(lambda: request.Test(status))
+
+
+class Wire:
+    """What carries one call of the engine: its messages, and a notice to all other ranks from each rank that fails.
+
+    Whoever waits gives up when there is a notice, or when its wait lasts longer than `stall_timeout` seconds. By the
+    end of a call all that was sent has been received: nothing is left for the next one to meet.
+    """
+
+    def __init__(self, messages: MPI.Intracomm, notices: MPI.Intracomm, stall_timeout: float | None) -> None:
+        self.messages, self._notices = messages, notices
+        self.tags = (messages.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
+        self.takes_device_memory = "cuda" in (MPI.COMM_WORLD.Get_info().get("mpi_memory_alloc_kinds") or "")
+        self._stall_timeout = stall_timeout
+        self._told: list[MPI.Request] = []
+
+    def tell_failure(self) -> None:
+        """Make all other ranks stop."""
+        others = set(range(self._notices.size)) - {self._notices.rank}
+        self._told = [self._notices.Isend([b"", MPI.BYTE], other) for other in others]
+
+    def wait(self, request: MPI.Request, status: MPI.Status | None = None) -> None:
+        """Return when `request` is complete. Raises StoppedError if another rank has failed before it is."""
+        wait_until(lambda: request.Test(status), self._watch)
+
+    def _watch(self, waited: float) -> None:
+        if self._notices.Iprobe():
+            raise StoppedError
+        if self._stall_timeout is not None and waited > self._stall_timeout:
+            raise StallError(f"no message for {waited:.1f} s")
+
+    def close(self, failed: list[int]) -> None:
+        """All ranks have come out of the loop: receive the notices of those in `failed`."""
+        for rank in failed:
+            if rank != self._notices.rank:
+                self._notices.Recv([bytearray(), MPI.BYTE], rank)
+        MPI.Request.Waitall(self._told)
+
+
+class Outgoing:
+    """Messages to the rank `neighbour`."""
+
+    def __init__(self, wire: Wire, neighbour: int) -> None:
+        self._wire, self._neighbour = wire, neighbour
+        self._on_their_way: deque[tuple[MPI.Request, Array]] = deque()
+        self.count = 0
+
+    def give(self, batch: int, message: Array) -> None:
+        """Send `message`. Waits while CAPACITY messages are on their way."""
+        sent = self._hand_over(message)
+        while self._on_their_way and (len(self._on_their_way) >= CAPACITY or self._on_their_way[0][0].Test()):
+            self._wire.wait(self._on_their_way[0][0])
+            self._on_their_way.popleft()
+        request = self._wire.messages.Isend([sent, MPI.BYTE], self._neighbour, batch % self._wire.tags)
+        self._on_their_way.append((request, sent))
+        self.count += 1
+
+    def _hand_over(self, message: Array) -> Array:
+        """What MPI reads from: the array itself, or its copy in host memory if MPI cannot read from the device."""
+        contiguous: Array = xp_of(message).ascontiguousarray(message)
+        return settled(contiguous) if self._wire.takes_device_memory else to_host(contiguous)
+
+    def close(self) -> None:
+        """Wait until all have arrived. The neighbour's `close` receives what it has not taken."""
+        while self._on_their_way:
+            wait_to_the_end(self._on_their_way.popleft()[0])
+
+
+class Incoming:
+    """Messages from the rank `neighbour`: those of `batches`, in order, or fewer if training stops.
+
+    Each is an array (n, *shape[1:]) with n <= shape[0], of the dtype of `model` and placed where that is.
+    """
+
+    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
+        self._wire, self._neighbour, self._batches = wire, neighbour, batches
+        self._shape, self._model = shape, model
+        self._count = 0
+        self._post()
+
+    def receive(self) -> tuple[int, Array]:
+        """The next message: batch number and array. Raises RuntimeError if what has come is not that."""
+        return self._checked(*self._wait(self._wire.wait))
+
+    def rest(self, count: int) -> list[tuple[int, Array]]:
+        """Those of the `count` messages that the neighbour has sent which are not yet received."""
+        return [self._checked(*self._wait(wait_to_the_end)) for _ in range(self._count, count)]
+
+    def close(self, count: int) -> None:
+        """Receive what is left of the `count` messages that the neighbour has sent, whatever it is; await no more."""
+        while self._count < count:
+            self._wait(wait_to_the_end)
+        if self._request is not None:
+            self._request.Cancel()
+            self._request.Wait()
+
+    def _post(self) -> None:
+        """Make room for the next message, if there will be one."""
+        self._request: MPI.Request | None = None
+        if self._count < len(self._batches):
+            xp = xp_of(self._model) if self._wire.takes_device_memory else np
+            self._buffer = settled(xp.empty(self._shape, self._model.dtype))
+            self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
+
+    def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array, MPI.Status]:
+        """Let `wait` see the next message in: its batch, what it was written to, and what came."""
+        assert self._request is not None, "the neighbour sends more than it should"
+        status = MPI.Status()
+        wait(self._request, status)
+        batch, buffer = self._batches[self._count], self._buffer
+        self._count += 1
+        self._post()
+        return batch, buffer, status
+
+    def _checked(self, batch: int, buffer: Array, status: MPI.Status) -> tuple[int, Array]:
+        if status.tag != batch % self._wire.tags:
+            raise RuntimeError(f"expected the message of batch {batch}, got that of batch {status.tag}")
+        rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), buffer.itemsize * prod(buffer.shape[1:]))
+        if odd_bytes:
+            raise RuntimeError(
+                f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"
+            )
+        return batch, placed_like(self._model, buffer[:rows])
+
+
+class LeftRank:
+    """The end of a module that faces the input, when the module to the left runs on the rank `neighbour`."""
+
+    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+
+    @property
+    def given(self) -> int:
+        return self._outgoing.count
+
+    def take_activation(self, batch: int) -> Array | None:
+        x = paired(batch, self._incoming.receive())
+        return x if len(x) else None
+
+    def give_error(self, batch: int, dx: Array | None) -> None:
+        assert dx is not None  # only module 1 has none, and to its left lies the data
+        self._outgoing.give(batch, dx)
+
+    def close(self, count: int) -> None:
+        """All ranks have come out of the loop, and the neighbour has given `count` activations."""
+        self._incoming.close(count)
+        self._outgoing.close()
+
+
+class RightRank:
+    """The end that faces the output. `waiting` holds the error gradients that came in a former call, oldest first."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        neighbour: int,
+        batches: range,
+        shape: Shape,
+        model: Array,
+        waiting: deque[tuple[int, Array]],
+    ) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+        self._waiting, self._end = waiting, model[:0]
+
+    @property
+    def given(self) -> int:
+        return self._outgoing.count
+
+    def give_activation(self, batch: int, y: Array | None) -> None:
+        """An activation of no samples says that training stops."""
+        self._outgoing.give(batch, self._end if y is None else y)
+
+    def take_error(self, batch: int) -> Array:
+        return paired(batch, self._waiting.popleft() if self._waiting else self._incoming.receive())
+
+    def keep(self, count: int) -> None:
+        """All went well: those of the `count` error gradients given that were not taken wait for the next call."""
+        self._waiting.extend(self._incoming.rest(count))
+
+    def close(self, count: int) -> None:
+        """As `LeftRank.close`."""
+        self._incoming.close(count)
+        self._outgoing.close()

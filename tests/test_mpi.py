@@ -1,0 +1,268 @@
+"""Engine mpi: the same bits as the reference, one directory written, and every failure ends the whole job.
+
+A launch takes seconds, so each of them settles many cases: the scripts in `tests/ranks/` run on every rank.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ddg_ref.checkpoints import list_checkpoints
+from ddg_ref.errors import InputError, LaunchError
+from ddg_ref.training import train
+from ddg_ref.workers import launch
+
+ROOT = Path(__file__).parents[1]
+RANKS = ROOT / "tests" / "ranks"
+SMALL = ["--model", "mlp", "--width", "8", "--split", "count", "--batch-size", "100", "--iterations", "40"]
+PROMPT = 30.0
+"""Seconds in which a job with a failure must be over on a busy machine, start included; the failure takes 0 to 4."""
+
+BANNER = re.compile(r"=====.*", re.DOTALL)
+"""What MPICH's mpiexec adds when a process was killed."""
+
+
+def environment(**variables):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    return os.environ | {"PYTHONPATH": paths} | variables
+
+
+def command(*arguments, ranks=None):
+    """Python with these arguments: on so many ranks, or as one process that may start them itself."""
+    start = [] if ranks is None else [launch.find_mpiexec(), "-n", str(ranks)]
+    return [*start, sys.executable, "-W", "error", *map(str, arguments)]
+
+
+def run(*arguments, ranks=None, **variables):
+    return subprocess.run(
+        command(*arguments, ranks=ranks),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env=environment(**variables),
+    )
+
+
+def ddg(*arguments, **options):
+    return run("-m", "ddg_ref", *arguments, **options)
+
+
+def outcome(directory):
+    """The weights as bytes, and the history without its times."""
+    history = json.loads((directory / "run.json").read_text())["history"]
+    return (directory / "weights.safetensors").read_bytes(), [record | {"seconds": 0} for record in history]
+
+
+def assert_same_outcome(a, b):
+    assert outcome(a) == outcome(b)
+
+
+def config_of(directory):
+    return json.loads((directory / "run.json").read_text())["config"]
+
+
+@pytest.fixture(scope="module")
+def by_threads(tmp_path_factory):
+    """Runs that were never stopped, by the number of modules."""
+    options = {"model": "mlp", "width": 8, "split": "count", "batch_size": 100, "iterations": 40}
+    return {K: train(**options, modules=K).save(tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_same_bits_as_the_reference(ranks):
+    done = run(RANKS / "equality.py", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+ cases agree\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_a_failure_anywhere_reaches_every_rank():
+    """And the job can go on afterwards: nothing of a call that failed is met by the next one."""
+    started = time.monotonic()
+    done = run(RANKS / "failures.py", ranks=3)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+ failures, the longest took \d\.\d s\n", done.stdout)
+    assert time.monotonic() - started < 120
+
+
+def test_mpiexec_writes_the_directory_that_threads_write(by_threads, tmp_path):
+    out = tmp_path / "run"
+    done = ddg("train", *SMALL, "--modules", 3, "--engine", "mpi", "--out", out, ranks=3)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["epoch", "1", "2", "3", "ddg"]
+    assert_same_outcome(out, by_threads[3])
+    assert {path.name for path in out.iterdir()} == {path.name for path in by_threads[3].iterdir()}
+    assert config_of(out) == config_of(by_threads[3]) | {"engine": "mpi"}
+
+
+def test_a_rank_count_that_is_not_the_number_of_modules(tmp_path):
+    done = ddg("train", *SMALL, "--modules", 3, "--engine", "mpi", "--out", tmp_path / "run", ranks=2)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "ddg: modules: expected one MPI rank per module, got 2 ranks for 3 modules; "
+        "launch with mpiexec -n 3, or say --modules 2\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+STOPPING = """
+import time
+from pathlib import Path
+from ddg_ref import cli
+from ddg_ref.task import Task
+
+def slowly(self, t):
+    if t >= 20:
+        Path({marker!r}).touch()
+        time.sleep(0.3)
+    return enter(self, t)
+
+enter, Task.enter = Task.enter, slowly
+cli.main()
+"""
+
+
+def stop_with_ctrl_c(marker, *arguments):
+    """Start a run that slows down at iteration 20, and stop it there."""
+    process = subprocess.Popen(
+        command("-c", STOPPING.format(marker=str(marker)), "train", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    )
+    deadline = time.monotonic() + PROMPT
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PROMPT)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(("first", "second"), [("mpi", "threads"), ("threads", "mpi")])
+def test_ctrl_c_and_going_on_with_another_engine(by_threads, tmp_path, first, second):
+    out = tmp_path / "run"
+    code, printed, said = stop_with_ctrl_c(tmp_path / "marker", *SMALL, "--modules", 2, "--engine", first, "--out", out)
+    assert code == 130, said
+    assert printed == ""
+    resume = f"go on with: python -m ddg_ref train --resume {out}\n"
+    assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; {re.escape(resume)}", said)
+    assert len(list_checkpoints(out)) == 1
+    done = ddg("train", "--resume", out, "--engine", second)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert_same_outcome(out, by_threads[2])
+
+
+FAILING = """
+import os, signal
+from ddg_ref import cli
+from ddg_ref.data import Batches
+from ddg_ref.modules import Module
+from ddg_ref.workers.launch import rank
+
+def strike(self, *arguments):
+    if self.k == 2 and self.optimizer_state.step == 10:
+        {strike}
+    return update(self, *arguments)
+
+update, Module.update = Module.update, strike
+{more}
+cli.main()
+"""
+
+
+def fail(strike, *arguments, more="", ranks=None):
+    started = time.monotonic()
+    script = FAILING.format(strike=strike, more=more)
+    done = run("-c", script, "train", *SMALL, "--modules", 2, "--engine", "mpi", *arguments, ranks=ranks)
+    assert time.monotonic() - started < PROMPT
+    return done
+
+
+def test_an_exception_on_a_rank_ends_the_job_with_one_line(tmp_path):
+    done = fail("raise ValueError('planted')", "--out", tmp_path / "run", ranks=2)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "ddg: module 2 failed in update of iteration 10: ValueError('planted')\n"
+
+
+def test_a_killed_rank_ends_the_job(tmp_path):
+    done = fail("os.kill(os.getpid(), signal.SIGKILL)", "--out", tmp_path / "run")
+    assert done.returncode == signal.SIGKILL
+    assert BANNER.sub("", done.stdout).strip() == ""
+    assert done.stderr == (
+        "ddg: the job ended with code 9: a rank was ended by SIGKILL; "
+        "go on from the last checkpoint, if there is one, with --resume\n"
+    )
+
+
+def test_a_rank_that_fails_alone_between_calls_ends_the_job(tmp_path):
+    """Here one rank runs out of memory while the others build their run; the others would wait for it for ever."""
+    more = "def alone(*arguments):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
+    done = fail("pass", "--out", tmp_path / "run", more=more, ranks=2)
+    assert done.returncode == 1
+    assert "MemoryError: planted\n" in done.stderr
+
+
+def test_outside_a_launch_python_is_told_how_to_launch():
+    with pytest.raises(LaunchError) as caught:
+        train(model="mlp", modules=4, engine="mpi")
+    assert str(caught.value) == (
+        "engine mpi: expected 4 MPI ranks, one per module, got a process outside an MPI launch; "
+        "start it with: mpiexec -n 4 python ..."
+    )
+    assert isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize(
+    ("what", "hide"), [("mpi4py", "sys.modules['mpi4py'] = None"), ("mpiexec", "sys.executable = '/nowhere/python'")]
+)
+def test_what_is_missing_is_named(what, hide, tmp_path):
+    script = f"import sys; {hide}; from ddg_ref.cli import main; main()"
+    done = run("-c", script, "train", *SMALL, "--engine", "mpi", "--out", tmp_path / "run", PATH="")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"ddg: engine mpi: {what} is missing; install it with: pip install -r requirements-mpi.txt\n"
+    )
+
+
+def test_mpi4py_without_an_mpi_library(monkeypatch):
+    """The import fails only on the ranks."""
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setitem(sys.modules, "ddg_ref.workers.mpi", None)
+    with pytest.raises(
+        InputError, match=r"^engine mpi: mpi4py or the MPI library \(.*\) is missing; install it with: "
+    ):
+        train(model="mlp", modules=4, engine="mpi")
+
+
+def test_nothing_of_mpi_is_loaded_unasked():
+    script = "import sys, ddg_ref, ddg_ref.cli; print([name for name in sys.modules if 'mpi' in name.split('.')])"
+    done = run("-c", script)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_compare_refuses(tmp_path):
+    done = ddg("compare", "--engine", "mpi", "--out", tmp_path / "runs")
+    assert done.returncode == 2
+    assert done.stderr.startswith("ddg: engine: compare changes the number of modules, got mpi")
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(9, "SIGKILL"), (137, "SIGKILL"), (-11, "SIGSEGV"), (139, "SIGSEGV"), (255, "an error")]
+)
+def test_the_code_of_a_job_that_ended_without_a_word(code, name):
+    assert launch.fate(code).startswith(f"a rank was ended by {name}; ")
