@@ -18,7 +18,7 @@ types: $(VENV)/developer
 	$(BIN)/mypy
 
 check: $(VENV)/developer
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
