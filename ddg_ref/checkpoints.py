@@ -144,7 +144,8 @@ def _write(training: Training, final: Path) -> None:
     for path in (temporary / TENSORS, temporary / STATE, temporary / SUMS, temporary):
         _flush(path)
     temporary.rename(final)
-    _flush(folder)
+    for path in (folder, folder.parent):
+        _flush(path)
 
 
 def _unfinished(checkpoint: Path) -> Path:

@@ -197,6 +197,38 @@ def test_whatever_step_of_writing_fails_what_was_there_can_be_resumed(owner, ste
     assert at > 0
 
 
+def test_all_is_on_the_disk_before_the_name_and_the_name_before_older_ones_go(tmp_path, monkeypatch):
+    """What a loss of power may take away is only what comes after."""
+    training, events = small_training(), []
+    for stop in (1, 2):
+        save(run_to(training, stop), tmp_path)
+    fsync, rename, rmtree = os.fsync, Path.rename, shutil.rmtree
+
+    def flushed(descriptor):
+        events.append(("flush", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def renamed(path, target):
+        events.append(("rename", Path(target).name))
+        return rename(path, target)
+
+    def removed(path):
+        events.append(("remove", Path(path).name))
+        rmtree(path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    save(run_to(training, 3), tmp_path)
+    assert events == [
+        *(("flush", name) for name in (TENSORS, STATE, SUMS, ".000000000003.tmp")),
+        ("rename", "000000000003"),
+        *(("flush", name) for name in ("checkpoints", tmp_path.name)),
+        ("rename", ".000000000001.tmp"),
+        ("remove", ".000000000001.tmp"),
+    ]
+
+
 def one_line(error):
     message = str(error)
     assert "\n" not in message

@@ -199,7 +199,7 @@ def without(value, key):
 
 
 @given(st.data(), real)
-@settings(max_examples=1200)
+@settings(max_examples=1000)
 def test_any_change_of_the_state_is_found_or_taken_as_it_is(data, files):
     state = json.loads(files[STATE])
     for _ in range(data.draw(st.integers(1, 2))):
@@ -384,7 +384,7 @@ def test_headers_that_are_no_header(text):
 
 
 @given(st.data(), real)
-@settings(max_examples=600)
+@settings(max_examples=500)
 def test_any_change_of_the_header_is_found_or_taken_as_it_is(data, files):
     header, payload = parts_of(files[TENSORS])
     for _ in range(data.draw(st.integers(1, 2))):
