@@ -9,6 +9,7 @@ from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from traceback import format_exc
 from types import FrameType
 from typing import Annotated, Any, get_type_hints
@@ -133,7 +134,7 @@ def train(
         training.engine.once(checkpoint)
         raise Interrupted(
             f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: "
-            f"python -m ddg_ref train --resume {directory}"
+            f"python -m ddg_ref train --resume {quote(str(directory))}"
         )
     run = training.result()
     training.engine.once(lambda: run.save(directory))

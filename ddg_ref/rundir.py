@@ -37,7 +37,7 @@ def claim(directory: Path, *, overwrite: bool = False) -> Path:
     if any((directory / CHECKPOINTS).glob("[0-9]*")) and not overwrite:
         raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
     (directory / RESULT).unlink(missing_ok=True)  # first: what is left of a run without it is no finished run
-    if (directory / CHECKPOINTS).exists():
+    if (directory / CHECKPOINTS).is_dir():
         rmtree(directory / CHECKPOINTS)
     return directory
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -198,21 +197,3 @@ def test_help_explains_every_option(command):
         flag = f"--{option.name.replace('_', '-')} "
         assert (flag in done.stdout) == (option.name not in omitted), flag
         assert option.name in omitted or squeeze(option.metadata["help"]) in squeeze(done.stdout)
-
-
-def test_ctrl_c_ends_quietly(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ddg_ref", "train", *QUICK, "--epochs", "100000", "--out", str(tmp_path / "run")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "run").exists():
-        pass
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in err

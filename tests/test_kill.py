@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model", "mlp", "--width", "8", "--split", "count", "--modules", "4", "--optimizer", "adam"]
@@ -28,16 +31,24 @@ def history(directory):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
 
 
-def test_sigkill_at_dozens_of_moments_changes_no_byte(tmp_path):
+@pytest.fixture
+def directory(tmp_path):
+    """In memory: what a killed process has written the system has, and a disk slow to confirm would only cost time."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+def test_sigkill_at_dozens_of_moments_changes_no_byte(directory):
     options = [*SMALL, "--epochs", "60", "--checkpoint-every", "5"]
-    whole = python("-m", "ddg_ref", "train", *SMALL, "--epochs", "60", "--out", tmp_path / "whole")
+    whole = python("-m", "ddg_ref", "train", *SMALL, "--epochs", "60", "--out", directory / "whole")
     assert whole.returncode == 0, whole.stderr
-    done = python("tests/kill_helper.py", tmp_path / "killed", KILLS, *options)
+    done = python("tests/kill_helper.py", directory / "killed", KILLS, *options)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == 0
     assert report["killed"] == KILLS
     assert report["while_writing"] >= KILLS // 4, report
-    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "killed")]
+    weights = [(directory / name / "weights.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
-    assert history(tmp_path / "whole") == history(tmp_path / "killed")
+    assert history(directory / "whole") == history(directory / "killed")

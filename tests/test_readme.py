@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    python -m ddg_ref (.*)$", README, flags=re.MULTILINE)
+COMMANDS = re.findall(r"^    python -m ddg_ref (.*--out .*)$", README, flags=re.MULTILINE)
 SHORTENED = {"train": ["--epochs", "0"], "compare": ["--epochs", "0"], "timeline": ["--count", "1"]}
 
 

@@ -1,4 +1,4 @@
-"""python -m theory verify | report"""
+"""python -m theory verify | report | audit | speed | claims"""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from rich.table import Table
 from theory import campaign
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
+
+WIDTH = 160
+LONGEST_CASE = 64
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 EXPECTED = {
@@ -46,21 +49,21 @@ def sides(kind: Kind, outcome: Outcome) -> str:
 
 
 def table(examinations: list[Examination]) -> Table:
-    """Claim, expected, examples, worst ratio, the case that attains it, verdict."""
-    result = Table(title="DDG's convergence statements, measured", show_lines=False)
-    for heading in ("claim", "expected", "examples", "worst measured/bound", "attained at", "verdict"):
-        result.add_column(heading, justify="right" if heading in ("examples",) else "left", overflow="fold")
+    """Claim, expected, examples, worst ratio, verdict, and the case that attains it, cut short."""
+    result = Table(box=None, pad_edge=False)
+    for heading in ("claim", "expected", "examples", "worst measured/bound", "verdict", "attained at"):
+        result.add_column(heading, justify="right" if heading == "examples" else "left")
     for e in examinations:
-        worst, case = (
-            ("", "")
-            if e.worst is None
-            else (
-                sides(e.claim.kind, e.worst.outcome),
-                describe(e.worst.case),
-            )
-        )
-        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, case, verdict(e))
+        worst, case = ("", "") if e.worst is None else (sides(e.claim.kind, e.worst.outcome), describe(e.worst.case))
+        case = case if len(case) <= LONGEST_CASE else case[: LONGEST_CASE - 1] + "…"
+        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, verdict(e), case)
     return result
+
+
+def wide_console() -> Console:
+    """As wide as the terminal; wide enough for a table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def describe(case: object) -> str:
@@ -85,7 +88,7 @@ def verify(
     processes: Annotated[int, typer.Option(help="Processes to use.")] = 2,
 ) -> None:
     """Measure both sides of every claim on random cases; exit 1 if one behaves otherwise than expected."""
-    console = Console()
+    console = wide_console()
     try:
         if replay is not None:
             raise typer.Exit(show_replay(console, replay))
@@ -135,6 +138,82 @@ def report(
         task = bar.add_task("", total=None)
         path = writer.write(out, progress=lambda name: bar.update(task, description=name))
     print(f"wrote {path}")
+
+
+@app.command()
+def audit(
+    out: Annotated[Path, typer.Option(help="Folder for audit.md and audit.png.")],
+    model: Annotated[str, typer.Option(help="Network of ddg_ref.")] = "mlp",
+    data: Annotated[str, typer.Option(help="Data set of ddg_ref, or the path of an .npz file.")] = "digits",
+    modules: Annotated[int, typer.Option(help="K.")] = 4,
+    iterations: Annotated[int, typer.Option(help="Length of the run.")] = 400,
+    lr: Annotated[float, typer.Option(help="Step size gamma.")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="Samples of a minibatch, which is what i counts.")] = 64,
+    width: Annotated[int | None, typer.Option(help="As in ddg_ref.")] = None,
+    depth: Annotated[int | None, typer.Option(help="As in ddg_ref.")] = None,
+    loss: Annotated[str, typer.Option(help="Loss of ddg_ref; both are nonnegative.")] = "cross-entropy",
+    engine: Annotated[str, typer.Option(help="Engine of ddg_ref.")] = "threads",
+    seed: Annotated[int, typer.Option(help="Weights, partition into minibatches, and draws.")] = 0,
+    points: Annotated[int, typer.Option(help="Iterations at which the gradient of f is measured.")] = 40,
+    segments: Annotated[int, typer.Option(help="How many of them also measure L and the gradients of samples.")] = 6,
+) -> None:
+    """Train a network of ddg_ref and hold the run against what the statements assume and promise."""
+    from theory import audit_report
+    from theory.audit import Plan
+    from theory.audit import audit as measure
+
+    if out.exists() and not out.is_dir():
+        raise fail(ValueError(f"out: expected a folder, got the file {out}; name another place"))
+    try:
+        plan = Plan(
+            model, data, modules, iterations, lr, batch_size, width, depth, loss, engine, seed, points, segments
+        )
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            found = measure(plan, progress=lambda name: bar.update(task, description=name))
+    except ValueError as error:
+        raise fail(error) from None
+    path = audit_report.write(found, out)
+    print(path.read_text())
+    print(f"wrote {path}")
+
+
+@app.command()
+def speed(
+    width: Annotated[int, typer.Option(help="Units of each layer.")] = 512,
+    depth: Annotated[int, typer.Option(help="Linear layers.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Samples per iteration.")] = 128,
+    modules: Annotated[int, typer.Option(help="K, a thread each: no more than there are cores.")] = 2,
+    iterations: Annotated[int, typer.Option(help="Iterations per turn.")] = 20,
+    turns: Annotated[int, typer.Option(help="Turns; medians over them are printed.")] = 9,
+) -> None:
+    """Predict the time of an iteration of ddg_ref from the times of its modules, and hold it against the clock."""
+    from theory import timing
+
+    console = Console()
+    try:
+        plan = timing.Plan(width, depth, batch_size, modules, iterations, turns)
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            measured = timing.compare(plan, progress=lambda name: bar.update(task, description=name))
+    except ValueError as error:
+        raise fail(error) from None
+    console.print(
+        f"MLP {depth} x {width}, batch {batch_size}, K = {modules}, float32; milliseconds, medians of {turns} turns"
+    )
+    for heading, rows in (
+        (("module", "measured", "forward", "backward", "update"), timing.module_rows(measured)),
+        (
+            ("schedule", "predicted", "measured", "predicted/measured", "lowest to highest"),
+            timing.period_rows(measured),
+        ),
+    ):
+        result = Table()
+        for name in heading:
+            result.add_column(name)
+        for row in rows:
+            result.add_row(*row)
+        console.print(result)
 
 
 @app.command("claims")

@@ -123,6 +123,12 @@ def lemma_v_half(gamma: float, L: float, M: float, K: int, grad2: float) -> floa
     return -gamma / 2 * grad2 + gamma**2 * L * M / 2 * (1 + gamma * L * (K - 1) ** 2)
 
 
+def back_to_w(gamma: float, L: float, M: float, K: int) -> float:
+    """f(w^t) - f(x^t) <= gamma (K-1) M + gamma^2 L M (K-1)^2/2, every t and history (Lemma V0 and smoothness)."""
+    _check(K, gamma=gamma, L=L, M=M)
+    return gamma * (K - 1) * M + gamma**2 * L * M * (K - 1) ** 2 / 2
+
+
 def theorem_1_lin(A: float, L: float, M: float, K: int, gamma: float, T: int) -> float:
     """S_T <= A/(gamma T) + (K - 1/2) gamma L M, any gamma > 0 (Theorem 1*, linear in K)."""
     _check(K, T=T, gamma=gamma, A=A, L=L, M=M)

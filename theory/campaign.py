@@ -30,6 +30,8 @@ from theory.examine import Examination, Finding, examine
 
 CHUNK = 50
 """Cases per piece of work."""
+SEARCHES = 4
+"""Searches for each counterexample: a search ends wherever its shrinking gets stuck, and the simplest find is kept."""
 
 
 Work: TypeAlias = Future[dict[str, Any]]
@@ -57,13 +59,23 @@ class Plan:
             positive("hours", self.hours)
 
     def chunks(self) -> Iterator[tuple[str, int, int]]:
-        """(claim id, cases, seed), one round over the claims after another; claims to refute come once."""
+        """(claim id, cases, seed), one round over the claims after another; claims to refute come first."""
+        to_refute = [claim for claim in self.claims if claim.kind is Kind.FALSE_AS_STATED]
+        to_hold = [claim for claim in self.claims if claim.kind is not Kind.FALSE_AS_STATED]
+        for claim in to_refute:
+            for number in range(SEARCHES):
+                yield claim.id, 1, self.seed_of(claim, number)
+        if not to_hold:
+            return
         rounds = itertools.count() if self.hours is not None else range(-(-self.examples // CHUNK))
         for number in rounds:
             left = CHUNK if self.hours is not None else min(CHUNK, self.examples - number * CHUNK)
-            for claim in self.claims:
-                if number == 0 or claim.kind is not Kind.FALSE_AS_STATED:
-                    yield claim.id, left, zlib.crc32(f"{self.seed} {claim.id} {number}".encode())
+            for claim in to_hold:
+                yield claim.id, left, self.seed_of(claim, number)
+
+    def seed_of(self, claim: Claim, number: int) -> int:
+        """The seed of a piece of work."""
+        return zlib.crc32(f"{self.seed} {claim.id} {number}".encode())
 
     def size(self) -> int | None:
         """Number of chunks, None if time decides."""

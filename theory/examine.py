@@ -51,9 +51,17 @@ class Examination:
         ):
             self.worst = other.worst
         if other.violation is not None and (
-            self.violation is None or len(repr(other.violation.case)) < len(repr(self.violation.case))
+            self.violation is None or simplicity(other.violation) < simplicity(self.violation)
         ):
             self.violation = other.violation
+        if self.violation is not None:
+            self.worst = self.violation
+
+
+def simplicity(found: Finding) -> tuple[int, str]:
+    """Orders violations: the shortest text first."""
+    text = repr(found.case)
+    return len(text), text
 
 
 def severity(outcome: Outcome) -> float:

@@ -34,7 +34,7 @@ LABELS = {
 }
 
 
-def _figure(width: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(width: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, 3.8), dpi=110, layout="constrained")
     axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
     for ax in axes:
@@ -47,7 +47,7 @@ def bound_against_measured() -> Figure:
     """S_T and its four bounds, over gamma at fixed T and over T at fixed gamma; K = 3, two samples."""
     case = Case("sqrt+noise", K=3, n=2, T=12, steps="constant", gamma_L=0.1, start=1.0, seed=3)
     M = case.problem.gradient_bound()
-    figure, (over_gamma, over_T) = _figure(9.5, panels=2)
+    figure, (over_gamma, over_T) = new_figure(9.5, panels=2)
 
     def draw(ax: Axes, xs: list[float], cases: list[Case]) -> None:
         for name, bound in FORMS.items():
@@ -83,7 +83,7 @@ def bound_against_measured() -> Figure:
 def noise_floor_over_modules(cycles: dict[int, dict[str, float]]) -> Figure:
     """What remains of each bound as T grows, in units of gamma L M, against K; and the largest S that was
     found."""
-    figure, (ax,) = _figure(6.8)
+    figure, (ax,) = new_figure(6.8)
     Ks = np.arange(1, 65)
     ax.plot(Ks, 2 * (Ks + Ks**4.0), "-", color=COLOURS["paper"], label=r"paper: $2(K + K^4)$")
     ax.plot(Ks, Ks - 0.5, "--", color=COLOURS["lin"], label=r"Theorem 1* (lin): $K - 1/2$")
@@ -116,7 +116,7 @@ the search shrinks to."""
 
 def counterexample() -> Figure:
     """Both sides of Lemma 1 per history over the step size, exactly, with the region in which it fails."""
-    figure, (left, right) = _figure(9.5, panels=2)
+    figure, (left, right) = new_figure(9.5, panels=2)
     per_unit = sorted({round(1 / g) for g in np.linspace(0.0005, 0.02, 60)} | {72})
     outcomes = [lemma_1_search.check(replace(COUNTEREXAMPLE, steps_per_unit=q), ddg) for q in per_unit]
     steps = np.array([float(Fraction(1, q)) for q in per_unit])
@@ -166,7 +166,7 @@ def counterexample() -> Figure:
 
 def stability_region() -> Figure:
     """Growth per iteration of the extremal quadratic over K and gamma L, and the theoretical threshold."""
-    figure, (ax,) = _figure(6.8)
+    figure, (ax,) = new_figure(6.8)
     steps = np.geomspace(0.05, 3.0, 140)
     growth = np.array(
         [

@@ -14,7 +14,6 @@ from ddg_ref.workers.worker import Data, Left, Objective, Right, recorder, repor
 CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
 
-
 UNWINDING_SECONDS = 2.0
 """How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
@@ -54,9 +53,8 @@ class Worker(Thread):
     ) -> None:
         super().__init__(name=f"ddg-module-{module.k}", daemon=True)
         self._arguments = (module, left, right, task, start, stop)
-        self._signal = signal
+        self._signal, self._task = signal, task
         self.activity = Activity(module.k)
-        self._record = recorder(self.activity, task)
         self.reached = start
         self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
@@ -64,7 +62,7 @@ class Worker(Thread):
     def run(self) -> None:
         try:
             with unwatched_overflow():
-                self.reached = work(*self._arguments, self._begin)
+                self.reached = work(*self._arguments, recorder(self.activity, self._task))
             self.activity.end()
         except StoppedError:
             pass
@@ -73,11 +71,6 @@ class Worker(Thread):
             self._signal.set()
         finally:
             self.done.set()
-
-    def _begin(self, phase: str, iteration: int, batch: int) -> None:
-        if self._signal.is_set:
-            raise StoppedError
-        self._record(phase, iteration, batch)
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:

@@ -27,6 +27,14 @@ def test_tightness_of_one_cell():
     assert row.need_v < 1.5
 
 
+@pytest.mark.parametrize(("K", "before"), [(1, 0.495), (2, 0.459)])
+def test_half_of_the_paper_is_approached_and_not_reached(K, before):
+    """The ratio grows towards 1/2 as the step shrinks; .459 at K = 2 and .495 at K = 1 for gamma L = .005."""
+    coarse, fine = (tables.half_of_the_paper(K, gamma_L) for gamma_L in (0.05, 0.005))
+    assert coarse < fine < 0.5
+    assert fine == pytest.approx(before, abs=2e-3)
+
+
 @pytest.mark.parametrize(("K", "before"), [(1, 0.99), (2, 0.44), (3, 0.38), (4, 0.35)])
 def test_huber_cycles(K, before):
     found = tables.huber_cycle(K, T=1200)
@@ -54,8 +62,10 @@ def test_noise_floor_of_sgd():
 
 
 def test_adversary_improves_and_breaks_nothing():
-    few, more = (tables.adversarial(2, "sharp", tries=tries) for tries in (20, 300))
-    assert 0 < few < more < 1
+    for form in ("sharp", tables.STEP):
+        few, more = (tables.adversarial(2, form, tries=tries) for tries in (20, 300))
+        assert few < more < 1
+        assert more > 0
 
 
 def test_drawn_counterexample_is_one():
@@ -72,7 +82,7 @@ def test_lemma_1_fails_on_half_the_histories():
 def test_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "huber_cycle", lambda K: {"gamma L": 1.0, "S": 1.0, "S/lin": 0.5, "S/paper": 0.1})
     monkeypatch.setattr(report, "searched", lambda: "nothing")
-    for name in ("tightness", "adversarial", "floors", "decreasing", "shares"):
+    for name in ("tightness", "adversarial", "halves", "floors", "decreasing", "shares"):
         monkeypatch.setattr(report, name, lambda: "| table |")
     done = CliRunner().invoke(app, ["report", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output

@@ -19,10 +19,24 @@ def test_formula_and_simulation_agree_on_balanced_modules(schedule, latency, K):
 @settings(derandomize=True, deadline=None, max_examples=25, database=None)
 @given(K=st.integers(1, 5), seed=st.integers(0, 10**6), latency=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
 def test_formula_and_simulation_agree_on_any_modules(K, seed, latency):
-    forward, backward = np.random.default_rng(seed).uniform(0.1, 3.0, size=(2, K))
-    times = Times(forward, backward, latency)
+    forward, backward, update = np.random.default_rng(seed).uniform(0.1, 3.0, size=(3, K))
+    times = Times(forward, backward, latency, update * (seed % 3))
     for schedule in SCHEDULES:
         assert simulated_period(times, schedule, 240) == pytest.approx(period(times, schedule), rel=1e-9)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40, database=None)
+@given(K=st.integers(2, 5), seed=st.integers(0, 10**6))
+def test_two_messages_per_link_are_all_that_is_ever_needed(K, seed):
+    """When a message is given, the one two before it has been taken: links of capacity two never block, in the
+    simulation whose links hold any number."""
+    forward, backward, update = np.random.default_rng(seed).uniform(0.1, 3.0, size=(3, K))
+    end = simulate(Times(forward, backward, update=update), "free", 30)
+    for k in range(K - 1):
+        for t in range(2, 29):
+            taken = end["F", k + 1, t - 2] - forward[k + 1], end["B", k, t - 1] - backward[k]
+            assert end["F", k, t] >= taken[0] - 1e-9
+            assert end["B", k + 1, t] >= taken[1] - 1e-9
 
 
 def test_balanced_speed_ups():

@@ -1,0 +1,123 @@
+"""The audit of a real run: what it measures is what it says, and it reports it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from theory import audit_report
+from theory.__main__ import app
+from theory.audit import Plan, audit, evenly, train
+from theory.families import make_problem
+from theory.spectrum import curvature, secant_ratio
+from theory.system import NetworkFunction
+
+PLAN = Plan(width=8, depth=3, modules=3, iterations=24, points=6, segments=3, batch_size=200)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return audit(PLAN)
+
+
+def test_power_iteration_finds_the_largest_eigenvalue():
+    problem = make_problem("quadratic", 2, 1, seed=3)
+    w, v = np.ones(problem.d), np.arange(1.0, problem.d + 1)
+    few, many = (curvature(problem.grad, w, v, iterations)[0] for iterations in (1, 400))
+    assert few <= many * (1 + 1e-6)
+    assert many == pytest.approx(problem.L, rel=1e-4)
+
+
+@pytest.mark.parametrize("family", ["sqrt", "logcosh", "sine", "logistic", "network"])
+def test_what_is_seen_of_l_is_a_lower_bound(family):
+    problem = make_problem(family, 2, 3, seed=1)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.normal(size=(2, problem.d))
+        assert secant_ratio(problem.grad(b) - problem.grad(a), b - a) <= problem.L * (1 + 1e-9)
+        assert curvature(problem.grad, a, b, 3)[0] <= problem.L * (1 + 1e-6)
+
+
+def test_a_segment_of_length_0_says_nothing():
+    assert secant_ratio(np.zeros(2), np.zeros(2)) == 0.0
+
+
+def test_drained_iterate_of_the_run_is_sgd_on_w():
+    """x^{t+1} - x^t = -gamma grad f_{i(t)}(w^t) for the batches that were drawn: what `train` hands over is x."""
+    training = PLAN.training()
+    function = NetworkFunction(training.network, training.cuts, training.task.loss, training.batches, "float64")
+    times = range(PLAN.iterations - PLAN.modules + 1)
+    w, x = train(PLAN, training, function, times)
+    drawn = np.random.default_rng([PLAN.seed, 1]).integers(training.batches.per_epoch, size=PLAN.iterations)
+    assert len(set(drawn)) > 2
+    for t in times[:-1]:
+        gradient = function.at(int(drawn[t]), w[t])[1]
+        assert np.abs(x[t + 1] - x[t] + PLAN.lr * gradient).max() < 1e-14
+    assert np.array_equal(w[0], x[0])
+
+
+def test_numbers_of_the_audit(found):
+    assert [segment.t for segment in found.segments] == [0, 8, 21]
+    assert found.points[-1].f < found.points[0].f == found.A
+    for point in found.points:
+        assert point.M >= point.grad2 >= 0
+        assert point.variance >= -1e-12
+    assert found.S <= found.M <= found.sample_M  # a batch's gradient is a mean of its samples'
+    for segment in found.segments:
+        assert (segment.length == 0) == (segment.t == 0)
+        assert segment.secant <= segment.L
+        assert segment.length <= PLAN.lr * (PLAN.modules - 1) * found.M**0.5
+
+
+def test_bounds_of_the_audit_are_those_of_the_theory(found):
+    said = audit_report.promises(found, PLAN.iterations)
+    assert said["lin"] == found.A / (PLAN.lr * 24) + 2.5 * PLAN.lr * found.L * found.M
+    assert all(value >= found.S for value in said.values())
+    slow = replace(found, plan=replace(PLAN, lr=0.1 / found.L))
+    assert "D" in audit_report.promises(slow, 24)
+    fast = replace(found, plan=replace(PLAN, lr=2 / found.L))
+    assert "D" not in audit_report.promises(fast, 24)
+    assert audit_report.assumptions(fast)[0][2].startswith("fails")
+    assert audit_report.assumptions(slow)[0][2] == "not refuted"
+
+
+def test_batch_norm_has_no_gradient_of_a_sample():
+    plan = Plan(model="cnn", width=2, depth=2, modules=2, iterations=4, points=2, segments=2, batch_size=700)
+    seen = audit(plan)
+    assert seen.sample_M is None
+    assert "batch norm" in audit_report.text(seen)
+
+
+def test_command_writes_table_and_figure(tmp_path):
+    arguments = "--width 6 --depth 2 --modules 2 --iterations 9 --points 4 --segments 2 --batch-size 400 --out"
+    done = CliRunner().invoke(app, ["audit", *arguments.split(), str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "out" / "audit.md").read_text()
+    for phrase in ("Certificates", "Estimates", "γL ≤ 1", "Theorem 1* (sharp)", "(audit.png)"):
+        assert phrase in text
+    assert (tmp_path / "out" / "audit.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--iterations 10", "iterations: expected an integer >= 43, got 10"),
+        ("--modules 0", "modules: expected an integer >= 1, got 0"),
+        ("--segments 9 --points 3", "points: expected an integer >= 9, got 3"),
+        ("--model perceptron", "unknown model 'perceptron'"),
+        ("--lr -1", "lr: expected a finite number > 0"),
+        ("--lr 1e6", "audit: the loss became"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path):
+    done = CliRunner().invoke(app, ["audit", *arguments.split(), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_evenly_spaced():
+    assert evenly(9, 4) == [0, 3, 6, 9]
+    assert evenly(9, 1) == [0]

@@ -1,0 +1,240 @@
+"""A real training run of ddg_ref, measured against what the statements assume and what they promise.
+
+What makes the theory apply: f_1..f_n are the losses of the n minibatches of one epoch, a fixed partition of the
+training set, f is their mean, and iteration t draws i(t) from them independently and uniformly (`python -m ddg_ref`
+reshuffles every epoch instead, which no statement covers). Plain SGD, constant step, float64. With batch norm f_i
+is still a function of the weights, because its minibatch is fixed; only the gradient of one sample is then undefined.
+
+Certificates, up to rounding: f* >= 0, since losses are not negative; L >= the L that is seen, because every value of it
+is a ratio ||grad f(b) - grad f(a)||/||b - a|| of two points, also in the power iteration; M >= the M that is seen. So
+"gamma L > 1" is certain where it is found, and "gamma L <= 1" is not. Everything else is an estimate: no upper bound of
+L or M is known for these networks (with ReLU or max pooling grad f even jumps), and S_T, a mean over all histories, is
+seen on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddg_ref.arrays import Params, one_blas_thread
+from ddg_ref.config import Config
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import DivergenceError
+from ddg_ref.modules import Pipeline
+from ddg_ref.training import Training
+from theory.checks import integer
+from theory.problems import Array
+from theory.spectrum import curvature, secant_ratio
+from theory.system import NetworkFunction, Watched
+
+POWER_ITERATIONS = 3
+"""Per point; each point starts from the direction that the one before it ended with."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train and how closely to look: `points` iterations for the gradient of f, `segments` of them for L.
+
+    Raises ValueError for fewer iterations than modules or points, and for what ddg_ref refuses.
+    """
+
+    model: str = "mlp"
+    data: str = "digits"
+    modules: int = 4
+    iterations: int = 400
+    lr: float = 0.05
+    batch_size: int = 64
+    width: int | None = None
+    depth: int | None = None
+    loss: str = "cross-entropy"
+    engine: str = "threads"
+    seed: int = 0
+    points: int = 40
+    segments: int = 6
+
+    def __post_init__(self) -> None:
+        integer("modules", self.modules, 1)
+        integer("segments", self.segments, 1)
+        integer("points", self.points, self.segments)
+        integer("iterations", self.iterations, self.modules + self.points - 1)
+
+    def training(self) -> Training:
+        """The run, before its first iteration."""
+        return Training(
+            Config(
+                model=self.model,
+                data=self.data,
+                modules=self.modules,
+                iterations=self.iterations,
+                lr=self.lr,
+                batch_size=self.batch_size,
+                width=self.width,
+                depth=self.depth,
+                loss=self.loss,
+                engine=self.engine,
+                seed=self.seed,
+                split="count",
+                momentum=0,
+                dtype="float64",
+                drain=False,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """At w^t: f, ||grad f||^2, max_i ||grad f_i||^2, and (1/n) sum_i ||grad f_i - grad f||^2."""
+
+    t: int
+    f: float
+    grad2: float
+    M: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From w^t to x^t: its length, L seen on it from below, f at its end, the largest squared gradient of one sample.
+
+    `hessian` holds the power iteration's values at w^t, in the middle, and at x^t. `sample_M` is None where batch norm
+    couples the samples.
+    """
+
+    t: int
+    length: float
+    secant: float
+    hessian: tuple[float, float, float]
+    f_x: float
+    sample_M: float | None  # noqa: N815
+
+    @property
+    def L(self) -> float:  # noqa: N802
+        """The largest lower bound of L on this segment."""
+        return max(self.secant, *self.hessian)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was seen. `n` minibatches, `d` weights."""
+
+    plan: Plan
+    n: int
+    d: int
+    points: list[Point]
+    segments: list[Segment]
+
+    @property
+    def A(self) -> float:  # noqa: N802
+        """f(w^0) - f* with the certificate f* >= 0: losses are not negative."""
+        return self.points[0].f
+
+    @property
+    def L(self) -> float:  # noqa: N802
+        """Estimate from below of L on the segments."""
+        return max(segment.L for segment in self.segments)
+
+    @property
+    def M(self) -> float:  # noqa: N802
+        """Estimate from below of M, i a minibatch."""
+        return max(point.M for point in self.points)
+
+    @property
+    def sample_M(self) -> float | None:  # noqa: N802
+        """Estimate from below of M, i a sample."""
+        seen = [segment.sample_M for segment in self.segments if segment.sample_M is not None]
+        return max(seen, default=None)
+
+    @property
+    def variance(self) -> float:
+        """Estimate from below of nu^2, i a minibatch."""
+        return max(point.variance for point in self.points)
+
+    @property
+    def S(self) -> float:  # noqa: N802
+        """Estimate of S_T: the mean of ||grad f(w^t)||^2 over the points, one history."""
+        return float(np.mean([point.grad2 for point in self.points]))
+
+
+def evenly(last: int, count: int) -> list[int]:
+    """`count` whole numbers from 0 to `last`, evenly spaced."""
+    return [round(i * last / max(1, count - 1)) for i in range(count)]
+
+
+def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Audit:
+    """Train and measure. Raises ValueError for what ddg_ref refuses, or if the loss becomes infinite."""
+    training = plan.training()
+    n = training.batches.per_epoch
+    function = NetworkFunction(training.network, training.cuts, training.task.loss, training.batches, "float64")
+    last = plan.iterations - plan.modules
+    times = evenly(last, plan.points)
+    progress("training")
+    w, x = train(plan, training, function, times)
+
+    def mean_gradient(v: Array) -> Array:
+        return np.asarray(sum(function.at(i, v)[1] for i in range(n)) / n)
+
+    direction = np.random.default_rng(plan.seed).normal(size=len(w[0]))
+    inspected = {times[place] for place in evenly(plan.points - 1, plan.segments)}
+    points, segments = [], []
+    for t in times:
+        progress(f"iteration {t}")
+        values, gradients = zip(*(function.at(i, w[t]) for i in range(n)), strict=True)
+        grad = np.mean(gradients, axis=0)
+        norms = [float(g @ g) for g in gradients]
+        grad2 = float(grad @ grad)
+        points.append(Point(t, float(np.mean(values)), grad2, max(norms), float(np.mean(norms)) - grad2))
+        if t in inspected:
+            hessian = []
+            for place in (w[t], (w[t] + x[t]) / 2, x[t]):
+                size, direction = curvature(mean_gradient, place, direction, POWER_ITERATIONS)
+                hessian.append(size)
+            segments.append(
+                Segment(
+                    t,
+                    length=float(np.linalg.norm(w[t] - x[t])),
+                    secant=secant_ratio(mean_gradient(x[t]) - grad, x[t] - w[t]),
+                    hessian=(hessian[0], hessian[1], hessian[2]),
+                    f_x=float(np.mean([function.at(i, x[t])[0] for i in range(n)])),
+                    sample_M=sample_bound(training, function.params(w[t])),
+                )
+            )
+    return Audit(plan, n, len(w[0]), points, segments)
+
+
+def train(
+    plan: Plan, training: Training, function: NetworkFunction, times: Iterable[int]
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Run the engine on minibatches drawn with replacement; w^t and x^t at `times`.
+
+    x_k^t is read off as w_k^{t+d_k}: with a constant step module k is the drained iterate, d_k iterations late, as the
+    claim running-view verifies.
+    """
+    drawn = np.random.default_rng([plan.seed, 1]).integers(training.batches.per_epoch, size=plan.iterations)
+    training.task.batch = lambda t: training.batches(int(drawn[t]))
+    wanted = {t + late for t in times for late in range(plan.modules)}
+    pipeline = training.pipeline
+    modules = [Watched(module, function, wanted.__contains__) for module in pipeline.modules]
+    try:
+        ENGINES[plan.engine](Pipeline([*modules], pipeline.errors), training.task, 0, plan.iterations)
+    except DivergenceError as error:
+        raise ValueError(f"audit: {error}") from error
+    w = {t: np.concatenate([module.used[t] for module in modules]) for t in times}
+    x = {t: np.concatenate([module.used[t + module.delay] for module in modules]) for t in times}
+    return w, x
+
+
+def sample_bound(training: Training, params: Params) -> float | None:
+    """max over training samples of the squared norm of the sample's own gradient; None if batch norm couples them."""
+    network, batches = training.network, training.batches
+    if network.stats_shapes():
+        return None
+    largest = 0.0
+    with one_blas_thread():
+        for j in range(len(batches.x)):
+            y, cache = network.forward(params, batches.x[j : j + 1])
+            grads = network.gradients(params, cache, training.task.loss(y, batches.y[j : j + 1])[1])
+            largest = max(largest, sum(float((g * g).sum()) for g in grads.values()))
+    return largest
