@@ -1,5 +1,5 @@
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import dtypes, seeds
 from threadpoolctl import threadpool_info
 
-from ddg_ref.arrays import column_sums, one_blas_thread, xp_of
+from ddg_ref.arrays import column_sums, one_blas_thread, placed_like, settled, to_host, xp_of
 
 
 def test_the_library_is_decided_from_the_array(monkeypatch):
@@ -16,6 +16,23 @@ def test_the_library_is_decided_from_the_array(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     assert xp_of(np.zeros(2)) is np
     assert xp_of(object()) is cupy
+
+
+def test_handing_over_to_what_knows_host_memory_only(monkeypatch):
+    """Host arrays pass as they are; those of a device are copied, or waited for if they may be read where they lie."""
+    on_host, on_device, asked = np.zeros(2), object(), []
+    cupy = ModuleType("cupy")
+    cupy.asnumpy = lambda x: on_host if x is on_device else None
+    cupy.asarray = lambda x: on_device if x is on_host else None
+    stream = SimpleNamespace(synchronize=lambda: asked.append("wait"))
+    cupy.cuda = SimpleNamespace(get_current_stream=lambda: stream)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert to_host(on_host) is placed_like(on_host, on_host) is settled(on_host) is on_host
+    assert asked == []
+    assert to_host(on_device) is on_host
+    assert placed_like(on_device, on_host) is on_device
+    assert settled(on_device) is on_device
+    assert asked == ["wait"]
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), dtypes, seeds)

@@ -13,15 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
+from runs import finish, run_to
 
-from ddg_ref.checkpoints import list_checkpoints
+from ddg_ref import Config, checkpoints, train
 from ddg_ref.errors import InputError, LaunchError
-from ddg_ref.training import train
+from ddg_ref.training import Training
 from ddg_ref.workers import launch
 
 ROOT = Path(__file__).parents[1]
 RANKS = ROOT / "tests" / "ranks"
-SMALL = ["--model", "mlp", "--width", "8", "--split", "count", "--batch-size", "100", "--iterations", "40"]
+OPTIONS = {"model": "mlp", "width": 8, "split": "count", "batch_size": 100, "iterations": 40}
+SMALL = [text for name, value in OPTIONS.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 PROMPT = 30.0
 """Seconds in which a job with a failure must be over on a busy machine, start included; the failure takes 0 to 4."""
 
@@ -73,8 +75,7 @@ def config_of(directory):
 @pytest.fixture(scope="module")
 def by_threads(tmp_path_factory):
     """Runs that were never stopped, by the number of modules."""
-    options = {"model": "mlp", "width": 8, "split": "count", "batch_size": 100, "iterations": 40}
-    return {K: train(**options, modules=K).save(tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
+    return {K: train(**OPTIONS, modules=K).save(tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
@@ -133,10 +134,11 @@ cli.main()
 """
 
 
-def stop_with_ctrl_c(marker, *arguments):
-    """Start a run that slows down at iteration 20, and stop it there."""
-    process = subprocess.Popen(
-        command("-c", STOPPING.format(marker=str(marker)), "train", *arguments),
+def test_ctrl_c_stops_between_iterations_and_threads_go_on(by_threads, tmp_path):
+    out, marker = tmp_path / "run", tmp_path / "marker"
+    options = [*SMALL, "--modules", "2", "--engine", "mpi", "--out", str(out)]
+    job = subprocess.Popen(
+        command("-c", STOPPING.format(marker=str(marker)), "train", *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -144,26 +146,27 @@ def stop_with_ctrl_c(marker, *arguments):
         env=environment(),
     )
     deadline = time.monotonic() + PROMPT
-    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not marker.exists() and job.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=PROMPT)
-    return process.returncode, out, err
-
-
-@pytest.mark.parametrize(("first", "second"), [("mpi", "threads"), ("threads", "mpi")])
-def test_ctrl_c_and_going_on_with_another_engine(by_threads, tmp_path, first, second):
-    out = tmp_path / "run"
-    code, printed, said = stop_with_ctrl_c(tmp_path / "marker", *SMALL, "--modules", 2, "--engine", first, "--out", out)
-    assert code == 130, said
+    job.send_signal(signal.SIGINT)
+    printed, said = job.communicate(timeout=PROMPT)
+    assert job.returncode == 130, said
     assert printed == ""
     resume = f"go on with: python -m ddg_ref train --resume {out}\n"
     assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; {re.escape(resume)}", said)
-    assert len(list_checkpoints(out)) == 1
-    done = ddg("train", "--resume", out, "--engine", second)
+    finish(checkpoints.resume(out, engine="threads")).result().save(out)
+    assert_same_outcome(out, by_threads[2])
+
+
+def test_ranks_go_on_where_threads_stopped(by_threads, tmp_path):
+    """Also when the stopped run asks for no engine in particular: it is the command line that does."""
+    stopped = run_to(Training(Config(**OPTIONS, modules=2, checkpoint_every=30)), 20)
+    checkpoints.save(stopped, tmp_path)
+    done = ddg("train", "--resume", tmp_path, "--engine", "mpi")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert_same_outcome(out, by_threads[2])
+    assert_same_outcome(tmp_path, by_threads[2])
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["000000000020", "000000000030"]
 
 
 FAILING = """

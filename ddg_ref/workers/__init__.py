@@ -24,4 +24,8 @@ operations, and every operation waits only for ones of lower rank, also when a c
 If workers were blocked for ever, one of their blocked operations would have the lowest rank; what it waits for has a
 lower rank still, so it is not blocked, and happens. Larger channels only remove waits. A failed worker cannot block
 anybody either: it sets a signal that wakes whoever waits.
+
+Between MPI ranks the argument is the same: a give waits while `CAPACITY` sends are incomplete, and the oldest of them
+completes at the latest when its receiver takes it. A rank that fails sends a notice to all others, which whoever waits
+looks for; and at the end of a call every rank receives what it was sent and has not taken.
 """

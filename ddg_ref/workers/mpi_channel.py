@@ -63,7 +63,8 @@ class Wire:
 
     def wait(self, request: MPI.Request, status: MPI.Status | None = None) -> None:
         """Return when `request` is complete. Raises StoppedError if another rank has failed before it is."""
-        wait_until(lambda: request.Test(status), self._watch)
+        if not request.Test(status):
+            wait_until(lambda: request.Test(status), self._watch)
 
     def _watch(self, waited: float) -> None:
         if self._notices.Iprobe():
@@ -116,7 +117,8 @@ class Incoming:
 
     def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
         self._wire, self._neighbour, self._batches = wire, neighbour, batches
-        self._shape, self._model = shape, model
+        self._shape, self._model, self._sample_bytes = shape, model, model.itemsize * prod(shape[1:])
+        self._xp = xp_of(model) if wire.takes_device_memory else np
         self._count = 0
         self._post()
 
@@ -140,8 +142,7 @@ class Incoming:
         """Make room for the next message, if there will be one."""
         self._request: MPI.Request | None = None
         if self._count < len(self._batches):
-            xp = xp_of(self._model) if self._wire.takes_device_memory else np
-            self._buffer = settled(xp.empty(self._shape, self._model.dtype))
+            self._buffer = settled(self._xp.empty(self._shape, self._model.dtype))
             self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
 
     def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array, MPI.Status]:
@@ -157,7 +158,7 @@ class Incoming:
     def _checked(self, batch: int, buffer: Array, status: MPI.Status) -> tuple[int, Array]:
         if status.tag != batch % self._wire.tags:
             raise RuntimeError(f"expected the message of batch {batch}, got that of batch {status.tag}")
-        rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), buffer.itemsize * prod(buffer.shape[1:]))
+        rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), self._sample_bytes)
         if odd_bytes:
             raise RuntimeError(
                 f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"

@@ -39,6 +39,8 @@ def main():
     for model, optimizer, iterations, method, drain in product(
         ("mlp", "cnn", "resnet"), OPTIMIZERS, (0, 1, 2, 7), ("bp", "ddg"), (True, False)
     ):
+        if model != "mlp" and optimizer not in ("adam", "momentum"):
+            continue
         dtype = "float32" if iterations == 7 else "float64"
         problem = Uneven(model, optimizer, dtype, evenly(Problem(model).network(), WORLD.size), iterations)
         ours, task = problem.pipeline(method), problem.task()
