@@ -6,8 +6,11 @@
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job: tests send it to processes
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads, and for the processes that tests start
 
 import pytest

@@ -117,6 +117,9 @@ def test_ctrl_c_stops_every_worker(engine, modules):
     )
     assert process.stdout.readline() == "going\n"
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    try:
+        out, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert out == "threads 1\n"
     assert process.returncode == 7
