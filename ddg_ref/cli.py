@@ -113,7 +113,7 @@ def train(
     """Train one network and write a run directory: run.json, weights.safetensors, figures."""
     if (out is None) == (resume is None):
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
-    if config.engine == "mpi" and launch.rank() is not None:
+    if launch.rank() is not None and (config.engine == "mpi" or resume is not None):
         ENGINES["mpi"].once(lambda: None)  # all ranks are here, before one of them alone can fail
     if resume is None:
         assert out is not None

@@ -4,10 +4,13 @@ Sends do not block: an array on its way is kept until its request completes, and
 stays as it was. Receives are posted one message ahead, so that a message can arrive while its receiver computes.
 
 Waiting polls. An MPI library that waits by itself takes a whole core, and with more ranks than cores it takes it from
-the rank it waits for. Here a wait that lasts sleeps between polls, each time for an eighth of what it has waited:
-at most that much is lost, and a rank that waits for long costs next to nothing.
+the rank it waits for. Here a short wait gives way to other processes between polls, and one that lasts sleeps, each
+time for an eighth of what it has waited: at most that much is lost, and a rank that waits for long costs next to
+nothing. A sleep takes some 60 microseconds however short, as long as a narrow layer's whole backward pass: that is why
+short waits do without.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable
 from math import prod
@@ -23,8 +26,11 @@ from ddg_ref.workers.channel import StoppedError, paired
 CAPACITY = 2
 """Messages that may be on their way in one direction before their sender waits."""
 
-AWAKE_SECONDS = 1e-4
+AWAKE_SECONDS = 1e-3
 LONGEST_SLEEP = 1e-3
+
+give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+"""Let whoever else is ready have this core; not every system can."""
 
 
 def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda waited: None) -> None:
@@ -35,6 +41,8 @@ def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda
         watch(waited)
         if waited > AWAKE_SECONDS:
             sleep(min(waited / 8, LONGEST_SLEEP))
+        else:
+            give_way()
 
 
 def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> None:
