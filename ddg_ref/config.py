@@ -46,7 +46,10 @@ class Config:
     loss: str = _option("cross-entropy", f"Loss: {_names(LOSSES)}.")
     method: str = _option("ddg", f"Training method: {_names(METHODS)}.")
     modules: int = _option(2, "K, the number of modules the network is cut into.")
-    split: str = _option("cost", "Where to cut: balanced by measured 'cost', by 'count', or layer numbers like 3,6,9.")
+    split: str = _option(
+        "cost",
+        "Where to cut: balanced by measured 'cost', by 'count', or numbers of layers, also in blocks: 3,6,9.",
+    )
     engine: str = _option("threads", f"What runs it: {_names(ENGINES)}.")
     optimizer: str = _option("sgd", f"Optimizer: {_names(OPTIMIZERS)}.")
     lr: float = _option(0.05, "Step size gamma at the start.")

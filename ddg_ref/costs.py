@@ -25,18 +25,19 @@ REPETITIONS = 7
 
 
 def measure_costs(network: Sequential, x: Array) -> list[float]:
-    """Seconds that each layer takes forward and backward on the batch x, medians, one BLAS thread."""
+    """Seconds that each step of the network takes forward and backward on the batch x, medians, one BLAS thread."""
     params = network.init(np.random.default_rng(0), x.dtype)
-    inputs, costs = x, []
+    inputs = x
+    costs: list[float] = []
     with one_blas_thread():
-        for i, layer in enumerate(network.layers):
-            prefix = f"{i}."
+        for prefix, layer in network.steps():
             own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
             seconds = []
             for _ in range(REPETITIONS):
                 started = perf_counter()
                 y, cache = layer.forward(own, inputs)
-                layer.backward(own, cache, y)
+                go_back = layer.backward if costs else layer.gradients  # nobody wants the first input gradient
+                go_back(own, cache, y)
                 seconds.append(perf_counter() - started)
             costs.append(median(seconds))
             inputs = y
@@ -49,26 +50,27 @@ def remembered_costs(network: Sequential, x: Array) -> list[float]:
     Kept under the user's cache directory, or under $DDG_REF_CACHE. Whoever writes first wins, so processes that start
     together agree. What cannot be read as this network's costs is measured again and replaced.
     """
-    subject = [repr(network.layers), list(x.shape), str(x.dtype), machine(), processor(), np.__version__]
+    names = [f"{prefix}{layer}" for prefix, layer in network.steps()]
+    subject = [names, list(x.shape), str(x.dtype), machine(), processor(), np.__version__]
     key = sha256(dumps(subject).encode()).hexdigest()[:32]
     folder = Path(environ.get("DDG_REF_CACHE") or user_cache_path("ddg_ref", appauthor=False))
     path = folder / f"layer-costs-{key}.json"
-    known = _read_costs(path, len(network.layers))
+    known = _read_costs(path, len(names))
     if known is not None:
         return known
     costs = measure_costs(network, x)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=folder, suffix=".tmp") as file:
-            file.write(dumps({"layers": [repr(layer) for layer in network.layers], "seconds": costs}))
+            file.write(dumps({"layers": names, "seconds": costs}))
             file.flush()
             with suppress(FileExistsError):  # another process was first
                 path.hardlink_to(file.name)
-            if _read_costs(path, len(network.layers)) is None:  # damaged
+            if _read_costs(path, len(names)) is None:  # damaged
                 path.unlink(missing_ok=True)
                 with suppress(FileExistsError):
                     path.hardlink_to(file.name)
-        return _read_costs(path, len(network.layers)) or costs
+        return _read_costs(path, len(names)) or costs
     except OSError as error:
         raise InputError(
             f"cannot remember measured layer costs in {folder} ({error.strerror}): set DDG_REF_CACHE to a folder that "

@@ -1,4 +1,5 @@
-"""Networks as lists of layers, for any input shape and number of classes. Each layer of the list can start a module."""
+"""Networks as lists of layers, for any input shape and number of classes. Each layer of the list can start a module,
+and so can each layer inside a residual block."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -81,7 +82,7 @@ def _residual_block(c_in: int, c_out: int, stride: int) -> Residual:
         Conv2d(c_out, c_out, padding=1, bias=False),
         BatchNorm(c_out),
     ]
-    return Residual(body, Subsample(c_in, c_out, stride))
+    return Residual(body, Subsample(c_in, c_out, stride), open=True)
 
 
 def _positive(**sizes: int) -> None:

@@ -82,12 +82,12 @@ class Pipeline:
         params: Params,
         stats: Params,
     ) -> "Pipeline":
-        """Cut `network` before each layer of `cuts`, and hand every module its part of `params` and `stats`."""
-        bounds = [0, *cuts, len(network.layers)]
+        """Cut `network` before the steps numbered in `cuts`; every module gets its part of `params` and `stats`."""
+        bounds = [0, *cuts, len(network.steps())]
         K = len(bounds) - 1
         modules = []
         for k, (start, stop) in enumerate(pairwise(bounds), 1):
-            layers = Sequential(network.layers[start:stop], first=start)
+            layers = network.part(start, stop)
             own_params = {name: params[name] for name in layers.parameter_shapes()}
             own_stats = {name: stats[name] for name in layers.stats_shapes()}
             modules.append(Module(k, method.delay(k, K), layers, own_params, own_stats, optimizer))

@@ -103,7 +103,7 @@ class Training:
             config.total_iterations(self.batches.per_epoch),
             stall_timeout=config.stall_timeout,
         )
-        self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.layers))
+        self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.steps()))
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
@@ -118,7 +118,7 @@ class Training:
         self.spans: deque[Span] = deque(maxlen=SPANS_KEPT * config.modules)
 
     def _find_cuts(self) -> list[int]:
-        n, K = len(self.network.layers), self.config.modules
+        n, K = len(self.network.steps()), self.config.modules
         check_module_count(K, n)
         cuts = self.config.cuts()
         if cuts is not None:

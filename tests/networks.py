@@ -69,7 +69,7 @@ class Problem:
 @st.composite
 def problems(draw: st.DrawFn, max_modules: int = 7, max_iterations: int = 9) -> Problem:
     model = draw(st.sampled_from(sorted(SHAPES)))
-    n = len(Problem(model).network().layers)
+    n = len(Problem(model).network().steps())
     K = draw(st.integers(1, min(n, max_modules)))
     cuts = draw(st.sets(st.integers(1, n - 1), min_size=K - 1, max_size=K - 1))
     return Problem(

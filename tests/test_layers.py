@@ -73,6 +73,8 @@ def _body(c_in, c_out, stride):
     ]
 
 
+OPEN = Residual(_body(2, 3, 2), Subsample(2, 3, 2), open=True)
+
 CASES = {
     "linear": Case(Linear(5, 3), (4, 5)),
     "linear, 1 to 1": Case(Linear(1, 1), (1, 1)),
@@ -119,6 +121,9 @@ CASES = {
     "subsample, identity": Case(Subsample(2, 2), (2, 3, 3, 2)),
     "residual": Case(Residual(_body(2, 2, 1), Subsample(2, 2)), (3, 4, 4, 2)),
     "residual, halved and wider": Case(Residual(_body(2, 3, 2), Subsample(2, 3, 2)), (3, 5, 4, 2)),
+    "residual, its lower part": Case(OPEN.part(0, 2), (3, 5, 4, 2)),
+    "residual, a middle part": Case(OPEN.part(1, 3), (3, 2, 3, 2, 3)),
+    "residual, its upper part": Case(OPEN.part(2, 4), (3, 2, 3, 2, 3)),
     "sequential": Case(Sequential([Conv2d(1, 3), Tanh(), GlobalAvgPool(), Linear(3, 2)]), (4, 5, 5, 1)),
     "sequential, numbered from 5": Case(
         Sequential([Residual(_body(1, 2, 1), Subsample(1, 2)), AvgPool(2), Flatten(), Linear(8, 2)], first=5),
@@ -499,6 +504,7 @@ def test_scale_of_the_initial_weights(shape):
         (Subsample(2, 3), (4,), "reshape the data"),
         (Sequential([Flatten(), Linear(3, 2)]), (2, 2), "flatten"),
         (Residual([Conv2d(1, 1)], Subsample(1, 1)), (4, 4, 1), "same shape"),
+        (Residual([Conv2d(1, 1), Conv2d(1, 1, padding=2)], Subsample(1, 1), open=True), (4, 4, 1), "same shape"),
     ],
     ids=str,
 )

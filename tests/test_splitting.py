@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import input_error
+from networks import Problem, assert_same_bits, state
 from strategies import cut_points, networks, seeds
 
 from ddg_ref.layers import Sequential
@@ -64,6 +65,19 @@ def test_cuts_must_leave_every_module_a_layer(cuts):
 
 
 # What the modules of a cut network are
+
+
+@pytest.mark.parametrize("method", ["bp", "ddg"])
+@pytest.mark.parametrize("cuts", [(4,), (7,), (4, 6), (5, 11, 17), tuple(range(1, 23))], ids=str)
+def test_a_residual_block_can_be_cut_inside(cuts, method):
+    problem = Problem("resnet", cuts=cuts, iterations=len(cuts) + 3)
+    whole, pipeline = Problem("resnet").pipeline(method), problem.pipeline(method)
+    assert list(pipeline.params) == list(whole.params)
+    assert all(module.params or module.layers.parameter_shapes() == {} for module in pipeline.modules)
+    trained = problem.run("threads", method)
+    assert_same_bits(state(trained), state(problem.run("reference", method)))
+    if method == "bp":
+        assert_same_bits(trained.params, Problem("resnet", iterations=problem.iterations).run("reference", "bp").params)
 
 
 @given(st.data(), networks(), seeds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -67,9 +67,9 @@ class NetworkFunction:
     ) -> None:
         self.network, self.loss, self.batch, self.dtype = network, loss, batch, dtype
         self.shapes = network.parameter_shapes()
-        layer = np.array([int(name.partition(".")[0]) for name in self.shapes])
-        size = np.array([int(np.prod(shape)) for shape in self.shapes.values()])
-        edges = [int(size[layer < cut].sum()) for cut in (0, *cuts, len(network.layers))]
+        parts = [network.part(start, stop) for start, stop in pairwise((0, *cuts, len(network.steps())))]
+        sizes = [sum(int(np.prod(shape)) for shape in part.parameter_shapes().values()) for part in parts]
+        edges = list(accumulate(sizes, initial=0))
         self.blocks = tuple(slice(a, b) for a, b in pairwise(edges))
 
     def flat(self, arrays: Params) -> Array:

@@ -43,6 +43,14 @@ class Layer(ABC):
         """Running statistics before the first batch."""
         return {}
 
+    def steps(self) -> list[tuple[str, Layer]]:
+        """The layers in here between which a network may be cut, each with what its arrays' names begin with."""
+        return [("", self)]
+
+    def part(self, start: int, stop: int) -> Layer:
+        """Those of the steps start, ..., stop-1 as one layer, whose arrays keep their names."""
+        return self
+
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample. Raises InputError if `input_shape` does not fit the layer."""

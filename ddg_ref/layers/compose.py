@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,19 @@ class Sequential(Layer):
 
     def _whole(self, arrays: Params, place: int) -> Params:
         return {self._names[place][name]: array for name, array in arrays.items()}
+
+    def steps(self) -> list[tuple[str, Layer]]:
+        return [(f"{i}.{name}", step) for i, layer in self._numbered() for name, step in layer.steps()]
+
+    def part(self, start: int, stop: int) -> Sequential:
+        parts, numbers, begin = [], [], 0
+        for i, layer in self._numbered():
+            end = begin + len(layer.steps())
+            if begin < stop and start < end:
+                numbers.append(i)
+                parts.append(layer.part(max(start, begin) - begin, min(stop, end) - begin))
+            begin = end
+        return Sequential(parts, first=numbers[0])
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {
@@ -153,10 +167,27 @@ class ResidualCache(NamedTuple):
 
 
 class Residual(Layer):
-    """y = body(x) + shortcut(x)."""
+    """y = body(x) + shortcut(x).
 
-    def __init__(self, body: Sequence[Layer], shortcut: Subsample) -> None:
-        self.body, self.shortcut = Sequential(body), shortcut
+    An `open` block may be cut inside its body, which must have the shape of y from its first layer on. Two arrays then
+    cross the cut, what the body has come to and the shortcut: they travel as one, of shape (N, 2, ...).
+    """
+
+    def __init__(self, body: Sequence[Layer], shortcut: Subsample, *, open: bool = False) -> None:
+        self.body, self.shortcut, self.open = Sequential(body), shortcut, open
+        self._begins = self._ends = True
+
+    def steps(self) -> list[tuple[str, Layer]]:
+        return self.body.steps() if self.open else super().steps()
+
+    def part(self, start: int, stop: int) -> Layer:
+        whole = len(self.steps())
+        if (start, stop) == (0, whole):
+            return self
+        part = copy(self)
+        part.body = self.body.part(start, stop)
+        part._begins, part._ends = self._begins and start == 0, self._ends and stop == whole
+        return part
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return self.body.parameter_shapes()
@@ -171,24 +202,43 @@ class Residual(Layer):
         return self.body.init_stats(dtype)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        body, shortcut = self.body.output_shape(input_shape), self.shortcut.output_shape(input_shape)
-        if body != shortcut:
-            raise InputError(f"{self}: body gives {body}, shortcut {shortcut}; both must give the same shape")
-        return body
+        x = input_shape if self._begins else input_shape[1:]
+        body = self.body.output_shape(x)
+        shortcut = self.shortcut.output_shape(x) if self._begins else x
+        first = self.body.layers[0].output_shape(x) if self.open else body
+        if body != shortcut or first != shortcut:
+            inside = f", its first layer {first}" if self.open else ""
+            raise InputError(f"{self}: body gives {body}{inside}, shortcut {shortcut}; all must give the same shape")
+        return body if self._ends else (2, *body)
+
+    def _enter(self, x: Array) -> tuple[Array, Array, Cache]:
+        """What goes into the body, what goes past it, and the shortcut's cache."""
+        if not self._begins:
+            return xp_of(x).ascontiguousarray(x[:, 0]), x[:, 1], None
+        straight, cache = self.shortcut.forward({}, x)
+        return x, straight, cache
+
+    def _leave(self, y: Array, straight: Array) -> Array:
+        together: Array = y + straight if self._ends else xp_of(y).stack((y, straight), axis=1)
+        return together
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ResidualCache]:
+        x, straight, shortcut = self._enter(x)
         y, body = self.body.forward(params, x)
-        straight, shortcut = self.shortcut.forward({}, x)
-        return y + straight, ResidualCache(body, shortcut)
+        return self._leave(y, straight), ResidualCache(body, shortcut)
 
     # x reaches y along two paths, so its gradient is the sum of both
     def backward(self, params: Params, cache: ResidualCache, dy: Array) -> tuple[Array, Params]:
+        dy, straight = (dy, dy) if self._ends else (xp_of(dy).ascontiguousarray(dy[:, 0]), dy[:, 1])
         dx, grads = self.body.backward(params, cache.body, dy)
-        straight, _ = self.shortcut.backward({}, cache.shortcut, dy)
-        return dx + straight, grads
+        if not self._begins:
+            both: Array = xp_of(dx).stack((dx, straight), axis=1)
+            return both, grads
+        return dx + self.shortcut.backward({}, cache.shortcut, straight)[0], grads
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
-        return self.body.infer(params, stats, x) + self.shortcut.infer({}, {}, x)
+        x, straight, _ = self._enter(x)
+        return self._leave(self.body.infer(params, stats, x), straight)
 
     def advance(self, stats: Params, cache: ResidualCache) -> Params:
         return self.body.advance(stats, cache.body)
