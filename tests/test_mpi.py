@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,29 @@ def test_a_rank_that_fails_alone_between_calls_ends_the_job(tmp_path):
     """Here one rank runs out of memory while the others build their run; the others would wait for it for ever."""
     more = "def alone(*arguments):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
     done = fail("pass", "--out", tmp_path / "run", more=more, ranks=2)
+    assert done.returncode == 1
+    assert "MemoryError: planted\n" in done.stderr
+
+
+def test_a_rank_that_cannot_resume_alone_ends_the_job(tmp_path):
+    """Nor may the others wait for one that fails before anything told it that the run needs MPI."""
+    stopped = run_to(Training(Config(**OPTIONS, modules=2)), 20)
+    stopped.config = replace(stopped.config, engine="mpi")
+    checkpoints.save(stopped, tmp_path)
+    script = """
+from ddg_ref import cli, rundir
+from ddg_ref.workers.launch import rank
+
+def alone(directory):
+    raise MemoryError("planted")
+
+if rank() == 1:
+    rundir.reopen = alone
+cli.main()
+"""
+    started = time.monotonic()
+    done = run("-c", script, "train", "--resume", tmp_path, ranks=2)
+    assert time.monotonic() - started < PROMPT
     assert done.returncode == 1
     assert "MemoryError: planted\n" in done.stderr
 
