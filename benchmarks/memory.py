@@ -36,8 +36,9 @@ def held(training: Training) -> int:
     keep = []  # an id is unique only while its array lives
     for module in training.pipeline.modules:
         x, cache = module.layers.forward(module.params, x)
-        in_flight = [(flight.params, flight.cache, flight.x) for flight in module.queue]
-        values = [module.params, module.stats, module.optimizer_state.slots, in_flight, cache]
+        in_flight = [(flight.params, flight.x) for flight in module.queue]
+        slots = module.optimizer_state.slots
+        values = [module.params, module.stats, slots, in_flight, list(module.caches), cache]
         arrays |= {id(array): array.nbytes for array in buffers(values)}
         keep.append(cache)
     return sum(arrays.values())

@@ -79,6 +79,27 @@ def unwatched_overflow() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""glibc's names of what `mallopt` sets."""
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Ask the C library to keep the memory of large arrays for the next ones, in one pool for all threads.
+
+    By itself it returns such memory to the system at once and gets it anew page by page, which takes a third as long
+    as a convolutional network's iteration. Does nothing where the C library is another than glibc.
+    """
+    from ctypes import CDLL  # slow to import, so only when training starts
+
+    try:
+        mallopt = CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for parameter, value in ((M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+        mallopt(parameter, value)
+
+
 @cache
 def _thread_pools() -> "ThreadpoolController":
     from threadpoolctl import ThreadpoolController  # slow to import, so only when training starts

@@ -18,11 +18,14 @@ class InFlight(NamedTuple):
     batch: int
     x: Array
     params: Params
-    cache: Cache
 
 
 class Module:
-    """Module k of K: the state that one device holds."""
+    """Module k of K: the state that one device holds.
+
+    `queue` holds the batches in flight, oldest first, `caches` what their backward passes need. A cache goes straight
+    into backward and is kept by nobody else, so that it is freed layer by layer on the way.
+    """
 
     def __init__(
         self, k: int, delay: int, layers: Sequential, params: Params, stats: Params, optimizer: Optimizer
@@ -31,17 +34,20 @@ class Module:
         self.params, self.stats = params, stats
         self.optimizer, self.optimizer_state = optimizer, optimizer.init(params)
         self.queue: deque[InFlight] = deque()
+        self.caches: deque[Cache] = deque()
 
     def forward(self, batch: int, x: Array) -> Array:
         """Output for `x`, with the present weights; what backward needs joins the queue."""
         y, cache = self.layers.forward(self.params, x)
         self.stats = self.layers.advance(self.stats, cache)
-        self.queue.append(InFlight(batch, x, self.params, cache))
+        self.queue.append(InFlight(batch, x, self.params))
+        self.caches.append(cache)
         return y
 
     def replay(self, batch: int, x: Array, params: Params) -> None:
         """Put a batch in flight as it was: `forward` with the weights of that time, counted by no statistic."""
-        self.queue.append(InFlight(batch, x, params, self.layers.forward(params, x)[1]))
+        self.queue.append(InFlight(batch, x, params))
+        self.caches.append(self.layers.forward(params, x)[1])
 
     def backward(self, batch: int, dy: Array) -> tuple[Array | None, Params]:
         """Input and parameter gradients of the oldest batch in flight, at the weights its forward pass used.
@@ -54,8 +60,8 @@ class Module:
                 f"module {self.k}: error gradient of batch {batch} met the cache of batch {oldest.batch}"
             )
         if self.k == 1:
-            return None, self.layers.gradients(oldest.params, oldest.cache, dy)
-        return self.layers.backward(oldest.params, oldest.cache, dy)
+            return None, self.layers.gradients(oldest.params, self.caches.popleft(), dy)
+        return self.layers.backward(oldest.params, self.caches.popleft(), dy)
 
     def update(self, grads: Params, gamma: float) -> None:
         """Step from the present weights along an old gradient; the queue goes on referring to the old weights."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, Params, keep_freed_memory, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Batches, Dataset, load_data
 from ddg_ref.engines import ENGINES
@@ -91,6 +91,7 @@ class Training:
     ) -> None:
         self.config, self.engine = config, ENGINES[config.engine]
         self.engine.prepare(config.modules)
+        keep_freed_memory()
         if data is None:
             data = load_data(config.data)
         self.data = data.astype(config.dtype)

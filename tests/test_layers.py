@@ -1,8 +1,10 @@
 """One table of layers, and what every layer must do. A new layer is a new row."""
 
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from inspect import isabstract
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -30,6 +32,8 @@ from ddg_ref.layers import (
     glorot_uniform,
     he_normal,
 )
+from ddg_ref.modules import Module
+from ddg_ref.optimizers import SGD
 
 
 def normal(rng, shape):
@@ -466,6 +470,30 @@ def test_the_statistics_of_a_network_reach_the_layer_they_belong_to():
     two = {name.removeprefix("2."): array for name, array in stats.items() if name.startswith("2.")}
     own = norm.init(np.random.default_rng(0), np.float64)
     np.testing.assert_array_equal(network.infer(params, stats, x), norm.infer(own, two, norm.infer(own, one, h) + h))
+
+
+class Watched(Tanh):
+    """Notes, as it goes back, how many of the outputs that were cached are still held."""
+
+    outputs: ClassVar[list[weakref.ref[np.ndarray]]] = []
+    held: ClassVar[list[int]] = []
+
+    def forward(self, params, x):
+        y, cache = super().forward(params, x)
+        self.outputs.append(weakref.ref(y))
+        return y, cache
+
+    def backward(self, params, cache, dy):
+        self.held.append(sum(output() is not None for output in self.outputs))
+        return super().backward(params, cache, dy)
+
+
+def test_a_module_frees_its_caches_layer_by_layer():
+    layers = Sequential([Watched() for _ in range(4)])
+    module = Module(2, 0, layers, {}, {}, SGD())
+    module.forward(0, np.ones((2, 3)))
+    module.backward(0, np.ones((2, 3)))
+    assert Watched.held == [4, 3, 2, 1]
 
 
 # Initial weights

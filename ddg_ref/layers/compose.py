@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,13 @@ class Flatten(Layer):
         return dy.reshape(cache), {}
 
 
+Chain: TypeAlias = tuple[Any, ...]
+"""The caches of a sequence: () or (those of all layers but the last, the last one's).
+
+Whoever goes back along it lets go of each as he has used it, and it is freed if nobody else holds the whole.
+"""
+
+
 class Sequential(Layer):
     """y = f_n(... f_1(x)). The arrays of layer i are named "i.name"; `first` is the number of the first layer.
 
@@ -35,7 +42,8 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer], *, first: int = 0) -> None:
         self.layers, self.first = list(layers), first
-        self._first_with_parameters = next((i for i, layer in enumerate(self.layers) if layer.parameter_shapes()), None)
+        with_parameters = (i for i, layer in enumerate(self.layers) if layer.parameter_shapes())
+        self._first_with_parameters = next(with_parameters, len(self.layers))
         self._names = [
             {name: f"{i}.{name}" for name in layer.parameter_shapes() | layer.stats_shapes()}
             for i, layer in self._numbered()
@@ -86,41 +94,44 @@ class Sequential(Layer):
             input_shape = layer.output_shape(input_shape)
         return input_shape
 
-    def forward(self, params: Params, x: Array) -> tuple[Array, list[Cache]]:
-        caches = []
+    def forward(self, params: Params, x: Array) -> tuple[Array, Chain]:
+        chain: Chain = ()
         for place, layer in enumerate(self.layers):
             x, cache = layer.forward(self._part(params, place), x)
-            caches.append(cache)
-        return x, caches
+            chain = (chain, cache)
+        return x, chain
 
     # the chain rule: the error gradient passes through the layers in reverse
-    def backward(self, params: Params, cache: list[Cache], dy: Array) -> tuple[Array, Params]:
-        return self._backward_to(0, params, cache, dy)
-
-    def gradients(self, params: Params, cache: list[Cache], dy: Array) -> Params:
-        place = self._first_with_parameters
-        if place is None:
-            return {}
-        dy, grads = self._backward_to(place + 1, params, cache, dy)
-        return grads | self._whole(self.layers[place].gradients(self._part(params, place), cache[place], dy), place)
-
-    def _backward_to(self, end: int, params: Params, cache: list[Cache], dy: Array) -> tuple[Array, Params]:
-        """The error gradient below layer `end`, and the gradients of that layer and those above it."""
+    def backward(self, params: Params, cache: Chain, dy: Array) -> tuple[Array, Params]:
         grads: Params = {}
-        for place in reversed(range(end, len(self.layers))):
-            dy, part = self.layers[place].backward(self._part(params, place), cache[place], dy)
+        for place in reversed(range(len(self.layers))):
+            cache, last = cache
+            dy, part = self.layers[place].backward(self._part(params, place), last, dy)
             grads |= self._whole(part, place)
         return dy, grads
+
+    def gradients(self, params: Params, cache: Chain, dy: Array) -> Params:
+        grads: Params = {}
+        for place in reversed(range(self._first_with_parameters, len(self.layers))):
+            cache, last = cache
+            layer, own = self.layers[place], self._part(params, place)
+            if place == self._first_with_parameters:
+                part = layer.gradients(own, last, dy)
+            else:
+                dy, part = layer.backward(own, last, dy)
+            grads |= self._whole(part, place)
+        return grads
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         for place, layer in enumerate(self.layers):
             x = layer.infer(self._part(params, place), self._part(stats, place), x)
         return x
 
-    def advance(self, stats: Params, cache: list[Cache]) -> Params:
+    def advance(self, stats: Params, cache: Chain) -> Params:
         new: Params = {}
-        for place, layer in enumerate(self.layers):
-            new |= self._whole(layer.advance(self._part(stats, place), cache[place]), place)
+        for place in reversed(range(len(self.layers))):
+            cache, last = cache
+            new = self._whole(self.layers[place].advance(self._part(stats, place), last), place) | new
         return new
 
 
@@ -162,7 +173,7 @@ class Subsample(Layer):
 
 
 class ResidualCache(NamedTuple):
-    body: list[Cache]
+    body: Chain
     shortcut: Cache
 
 

@@ -157,6 +157,7 @@ class Conv2d(Layer):
     # for m = 0, 1, ... So the pixels of one phase (there are s per axis) are a correlation of dy with every s-th tap
     # of the kernel, turned by 180 degrees.
     def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
+        grads = self.gradients(params, cache, dy)  # first: its padded images are gone when those of dy are made
         weight, x_shape = params["weight"], cache.x.shape
         dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
         by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
@@ -164,7 +165,7 @@ class Conv2d(Layer):
             taps = weight[rows.taps, columns.taps][::-1, ::-1].swapaxes(2, 3)  # (mh, mw, c_out, c_in)
             seen = extend(dy, rows.outputs, columns.outputs)
             dx[:, rows.pixels, columns.pixels] = correlate(seen, taps)
-        return dx, self.gradients(params, cache, dy)
+        return dx, grads
 
 
 class Phase(NamedTuple):

@@ -56,8 +56,9 @@ class BatchNorm(Layer):
         xp, rows = xp_of(x), x.size // self.channels
         mean = column_sums(x) / rows
         centred = per_channel(xp.subtract, x, mean)
-        variance = column_sums(centred * centred) / rows
-        y = per_channel(xp.multiply, centred, params["scale"] * self._inverse_deviation(variance))
+        y = centred * centred
+        variance = column_sums(y) / rows
+        per_channel(xp.multiply, centred, params["scale"] * self._inverse_deviation(variance), out=y)
         per_channel(xp.add, y, params["shift"], out=y)
         return y, BatchNormCache(centred, mean, variance)
 

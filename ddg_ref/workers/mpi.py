@@ -99,8 +99,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     raise_failure(failure, ending, endings)
     task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)
     errors = list(pipeline.errors[RANK])
-    queue = [flight._replace(cache=None) for flight in module.queue]
-    state = ModuleState(module.params, module.stats, module.optimizer_state, queue, errors, list(activity.spans), clock)
+    in_flight, spans = list(module.queue), list(activity.spans)
+    state = ModuleState(module.params, module.stats, module.optimizer_state, in_flight, errors, spans, clock)
     return Progress(endings[0].reached, gather(pipeline, state))
 
 
