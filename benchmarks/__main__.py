@@ -10,8 +10,10 @@ from statistics import median
 
 from benchmarks.contenders import Work, digits_cnn, mlp, resnet
 from benchmarks.memory import memory_ratio
+from benchmarks.mpi import speed_ups
 from benchmarks.start import import_ratio
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
+from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
 TORCH = find_spec("torch") is not None
@@ -104,16 +106,53 @@ def table(repetitions: int) -> list[Row]:
             repetitions,
             memory_formats=True,
         ),
-        *measure(digits_cnn(), {"bp": BP, "ddg": DDG}, [SPEED_UP], repetitions),
+        *digits_rows(repetitions),
         Row("import ddg_ref", "our time / import numpy's", import_ratio(repetitions), {}),
         Row("ResNet-20, batch 64, ddg K=4", "peak memory / what the algorithm must hold", memory_ratio(), {}),
     ]
 
 
+def digits_rows(repetitions: int) -> list[Row]:
+    """The demo's network on threads, and on MPI ranks if mpi4py is installed."""
+    if not find_spec("mpi4py"):
+        return measure(digits_cnn(), {"bp": BP, "ddg": DDG}, [SPEED_UP], repetitions)
+    engines = speed_ups(["digits"], repetitions)["digits"]
+    rows = [
+        Row(digits_cnn().title, f"ddg K=2, two {workers}, over our bp: speed-up", engines[engine], {})
+        for engine, workers in (("threads", "threads"), ("mpi", "MPI ranks"))
+    ]
+    for row in rows:
+        print(show(row), flush=True)
+    return rows
+
+
+def draw(rows: list[Row]) -> Picture:
+    """One line per row: the median as a dot, lowest to highest as a bar, on a logarithmic scale around 1."""
+    figure = Picture(9, 0.8 + 0.34 * len(rows))
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        r, faster = row.ratio, "speed-up" in row.measure
+        colour = COLOURS[2 if faster else 0]
+        axes.plot([r.lowest, r.highest], [place, place], color=colour, linewidth=4, alpha=0.3, solid_capstyle="round")
+        axes.plot(r.median, place, "o", color=colour)
+        axes.annotate(f"{r.median:.2f}", (r.highest, place), (6, 0), textcoords="offset points", va="center", size=8)
+    axes.set_yticks(range(len(rows)), [f"{row.work}: {row.measure}" for row in rows], fontsize=8)
+    axes.set_xscale("log")
+    ticks = (0.5, 0.7, 1, 1.4, 2, 2.8)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.axvline(1, color="#BBBBBB", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("ratio: speed-ups green (more is better), times and memory blue (less is better)", fontsize=8)
+    return figure
+
+
 def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=11, help="turns of each contender (default 11)")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON into this file")
+    parser.add_argument("--out", type=Path, help="directory for benchmarks.json and benchmarks.png")
     options = parser.parse_args()
     if options.repetitions < 1:
         parser.error(f"--repetitions: expected a whole number >= 1, got {options.repetitions}")
@@ -125,7 +164,9 @@ def main() -> None:
         print(show(row))
     if options.out:
         result = {"environment": environment(), "repetitions": options.repetitions, "rows": [asdict(r) for r in rows]}
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "benchmarks.json").write_text(json.dumps(result, indent=2) + "\n")
+        draw(rows).savefig(options.out / "benchmarks.png")
 
 
 if __name__ == "__main__":

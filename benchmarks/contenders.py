@@ -93,7 +93,7 @@ def mlp(width: int, batch: int, *, depth: int = 8, iterations: int = 10) -> Work
     return Work(f"MLP {depth} x {width}, batch {batch}", lambda: noise((width,), width, 10 * batch), config, iterations)
 
 
-def resnet(depth: int, batch: int, *, iterations: int = 2) -> Work:
+def resnet(depth: int, batch: int, *, iterations: int = 8) -> Work:
     """A CIFAR ResNet on 32x32x3 images, SGD with momentum."""
     config = Config(model="resnet", depth=depth, batch_size=batch, lr=1e-3)
     return Work(f"ResNet-{depth}, batch {batch}", lambda: noise((32, 32, 3), 10, 4 * batch), config, iterations)

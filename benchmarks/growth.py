@@ -8,6 +8,7 @@ the least-squares line in log-log coordinates.
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -16,28 +17,19 @@ from matplotlib.axes import Axes
 
 from benchmarks.contenders import Work, mlp
 from benchmarks.memory import peak_memory
+from benchmarks.mpi import WIDTHS as WIDTHS_OF_PAIRS
+from benchmarks.mpi import speed_ups
 from benchmarks.timing import take_turns
 from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
 WIDTHS, BATCHES, DEPTHS, MODULES = (64, 128, 256, 512, 1024), (32, 64, 128, 256, 512), (4, 8, 16, 32), (1, 2, 4, 8)
-PAIRS = (16, 32, 64, 128, 256, 512)
 
 
 def iteration_times(works: Mapping[int, Work], way: tuple[str, int, str], repetitions: int) -> dict[int, float]:
     """Milliseconds per iteration of each work, medians over turns."""
     seconds = take_turns({str(size): work.ours(*way) for size, work in works.items()}, repetitions)
     return {size: 1000 * median(seconds[str(size)]) / work.iterations for size, work in works.items()}
-
-
-def speed_ups(engine: str, repetitions: int) -> dict[int, float]:
-    """Time of bp over that of ddg with K = 2 on `engine`, by layer width; medians over turns."""
-    result = {}
-    for width in PAIRS:
-        work = mlp(width, 128, iterations=max(5, 5000 // width))
-        seconds = take_turns({"bp": work.ours("bp", 1, "reference"), "ddg": work.ours("ddg", 2, engine)}, repetitions)
-        result[width] = median(b / d for b, d in zip(seconds["bp"], seconds["ddg"], strict=True))
-    return result
 
 
 def exponent(points: Mapping[int, float]) -> float:
@@ -60,7 +52,10 @@ def measure(repetitions: int) -> dict[str, dict[int, float]]:
     by_modules = take_turns({str(K): mlp(256, 128).ours("ddg", K, "threads") for K in MODULES}, repetitions)
     found["milliseconds by K, ddg on threads"] = {K: 100 * median(by_modules[str(K)]) for K in MODULES}
     found["megabytes by K, ddg on threads"] = {K: peak_memory(mlp(256, 128), K)[0] / 1e6 for K in MODULES}
-    found["speed-up of K = 2 by width, threads"] = speed_ups("threads", repetitions)
+    pairs = speed_ups([f"mlp-{width}" for width in WIDTHS_OF_PAIRS], repetitions)
+    for engine in ("threads", "mpi"):
+        medians = {width: pairs[f"mlp-{width}"][engine].median for width in WIDTHS_OF_PAIRS}
+        found[f"speed-up of K = 2 by width, {engine}"] = medians
     return found
 
 
@@ -68,7 +63,7 @@ def draw(found: Mapping[str, Mapping[int, float]]) -> Picture:
     """Three panels: time against size, time and memory against K, speed-up against width."""
     figure = Picture(12, 3.8)
     sizes, modules, widths = figure.subplots(1, 3)
-    for (name, points), colour in zip(found.items(), COLOURS, strict=False):
+    for (name, points), colour in zip(found.items(), cycle(COLOURS), strict=False):
         label = f"{name.split(' by ')[1]}: exponent {exponent(points):.2f}"
         if "by K" in name:
             _line(modules, points, f"{name.split()[0]} (exponent {exponent(points):.2f})", colour)

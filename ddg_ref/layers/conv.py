@@ -159,12 +159,17 @@ class Conv2d(Layer):
     def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
         grads = self.gradients(params, cache, dy)  # first: its padded images are gone when those of dy are made
         weight, x_shape = params["weight"], cache.x.shape
-        dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
+        parts = []
         by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
         for rows, columns in product(*(_phases(*axis) for axis in by_axis)):
             taps = weight[rows.taps, columns.taps][::-1, ::-1].swapaxes(2, 3)  # (mh, mw, c_out, c_in)
             seen = extend(dy, rows.outputs, columns.outputs)
-            dx[:, rows.pixels, columns.pixels] = correlate(seen, taps)
+            parts.append(((slice(None), rows.pixels, columns.pixels), correlate(seen, taps)))
+        if self.stride == (1, 1):  # a single phase, which has all pixels
+            return parts[0][1], grads
+        dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
+        for pixels, part in parts:
+            dx[pixels] = part
         return dx, grads
 
 
