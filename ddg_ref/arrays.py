@@ -1,13 +1,13 @@
 """Arrays: NumPy on a CPU, CuPy on a GPU, decided from the array itself and never from ambient state.
 
-This is the only file that knows that there is more than one array library.
+This is the only file that imports CuPy, and only once an array of it turns up or a GPU is asked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,40 @@ Params: TypeAlias = dict[str, Array]
 """Named arrays: the weights of a layer, their gradients, or running statistics."""
 
 
+def cupy() -> Any:
+    """The module CuPy. Raises ImportError if it is not installed."""
+    return import_module("cupy")
+
+
+def on_host(x: Array) -> bool:
+    """Whether `x` lies in host memory."""
+    return isinstance(x, np.ndarray)
+
+
+def gpu_of(x: Any) -> int:
+    """The number of the GPU on which `x` lies."""
+    index: int = x.device.id
+    return index
+
+
 def xp_of(x: Array) -> Any:
     """The module whose functions work on `x`: `numpy`, or `cupy` for an array on a GPU."""
-    return np if isinstance(x, np.ndarray) else import_module("cupy")
+    return np if isinstance(x, np.ndarray) else cupy()
 
 
 def to_host(x: Array) -> Array:
     """`x` in host memory: itself if it lies there, else a copy."""
-    return x if isinstance(x, np.ndarray) else import_module("cupy").asnumpy(x)
+    return x if isinstance(x, np.ndarray) else cupy().asnumpy(x)
+
+
+def hosted(arrays: Params) -> Params:
+    """The arrays in host memory."""
+    return {name: to_host(array) for name, array in arrays.items()}
+
+
+def numbers(scalars: Sequence[Array]) -> list[Any]:
+    """The values of scalar arrays of one GPU, brought to the host in one copy."""
+    return list(to_host(cupy().stack(scalars))) if scalars else []
 
 
 def placed_like(model: Array, x: Array) -> Array:
@@ -39,9 +65,44 @@ def placed_like(model: Array, x: Array) -> Array:
 
 def settled(x: Array) -> Array:
     """`x`, once nothing that was asked of its GPU is still to be done: others may now read it and write to it."""
-    if not isinstance(x, np.ndarray):
-        import_module("cupy").cuda.get_current_stream().synchronize()
+    if not on_host(x):
+        cupy().cuda.get_current_stream().synchronize()
     return x
+
+
+Several = TypeVar("Several", bound="Array | tuple[Array, ...]")
+
+
+def one_kernel(inputs: str, outputs: str, operation: str) -> Callable[[Callable[..., Several]], Callable[..., Several]]:
+    """Give a NumPy function, which goes over its arrays several times, the same as one kernel on a GPU.
+
+    The texts are those of `cupy.ElementwiseKernel`: what goes in, what comes out, and what is done for each element, in
+    C. A scalar that is T has the type of the arrays. Arrays broadcast; the function's first argument is one.
+    """
+
+    def decorate(function: Callable[..., Several]) -> Callable[..., Several]:
+        @wraps(function)
+        def call(first: Array, *rest: Array | float) -> Several:
+            if isinstance(first, np.ndarray):
+                return function(first, *rest)
+            result: Several = _elementwise(cupy(), inputs, outputs, operation, function.__name__)(first, *rest)
+            return result
+
+        return call
+
+    return decorate
+
+
+@cache
+def _elementwise(xp: Any, inputs: str, outputs: str, operation: str, name: str) -> Callable[..., Any]:
+    kernel: Callable[..., Any] = xp.ElementwiseKernel(inputs, outputs, operation, name)
+    return kernel
+
+
+@cache
+def _sum_of_products(xp: Any) -> Callable[..., Any]:
+    kernel: Callable[..., Any] = xp.ReductionKernel("T u, T v", "T y", "u * v", "a + b", "y = a", "0", "column_dots")
+    return kernel
 
 
 def widened(x: Array) -> tuple[Array, int]:
@@ -61,8 +122,19 @@ def column_sums(x: Array) -> Array:
     return totals
 
 
+def column_dots(x: Array, y: Array) -> Array:
+    """Sum of x * y over every axis but the last: shapes (..., C) -> (C,)."""
+    if on_host(x):
+        return column_sums(x * y)
+    (u, width), (v, _) = widened(x), widened(y)
+    dots: Array = _sum_of_products(cupy())(u, v, axis=0).reshape(width, -1).sum(axis=0)
+    return dots
+
+
 def per_channel(operation: Callable[..., Array], x: Array, v: Array, out: Array | None = None) -> Array:
     """operation(x, v), v (C,) broadcast over x (..., C): several times faster than plain broadcasting for small C."""
+    if not on_host(x):
+        return operation(x, v, out=out)
     rows, width = widened(x)
     if out is None:
         out = xp_of(x).empty(x.shape, dtype=x.dtype)

@@ -28,9 +28,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
+from ddg_ref.devices import Device
 from ddg_ref.errors import CheckpointError, InputError, LaunchError
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
@@ -178,7 +179,7 @@ def tensors_of(training: Training) -> Params:
             if version in stashed(training, module):
                 tensors |= {f"stash/{k}/{version}/{name}": array for name, array in flight.params.items()}
         tensors |= {f"errors/{k}/{batch}": dy for batch, dy in errors}
-    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return {name: np.ascontiguousarray(to_host(array)) for name, array in tensors.items()}
 
 
 def state_of(training: Training) -> dict[str, Any]:
@@ -366,7 +367,8 @@ def _restore_tensors(training: Training, path: Path) -> None:
     training.task.results = list(_results(training, tensors["results"]))
     with one_blas_thread(), unwatched_overflow():
         for module in training.pipeline.modules:
-            _restore_module(training, module, tensors)
+            with module.device.opened():
+                _restore_module(training, module, _Placed(tensors, module.device))
 
 
 def _history(training: Training, rows: Array) -> Iterator[Record]:
@@ -406,6 +408,17 @@ def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
     return {name: (shape, "float64") for name, shape in tables.items()} | {
         name: (shape, training.config.dtype) for name, shape in shapes.items()
     }
+
+
+class _Placed(dict[str, Array]):
+    """Tensors that come, when they are asked for, on a device."""
+
+    def __init__(self, tensors: dict[str, Array], device: Device) -> None:
+        super().__init__(tensors)
+        self._device = device
+
+    def __getitem__(self, name: str) -> Array:
+        return self._device.place(super().__getitem__(name))
 
 
 def _restore_module(training: Training, module: Module, tensors: dict[str, Array]) -> None:

@@ -87,7 +87,8 @@ def progress_of(trainings: Sequence[Training]) -> Iterator[None]:
             bar = progress.add_task(label, total=training.task.iterations, state="")
 
             def on_batch(t: int, *, bar: Any = bar, training: Training = training) -> None:
-                state = f"loss {training.task.results[-1].loss:.4f}" if training.task.results else ""
+                last = training.task.results[-1].loss if training.task.results else None
+                state = f"loss {last:.4f}" if isinstance(last, float) else ""  # on a GPU it is not yet known
                 progress.update(bar, completed=t + 1, state=state)
 
             training.task.on_batch = on_batch

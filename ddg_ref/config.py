@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from ddg_ref.data import DATASETS
+from ddg_ref.devices import device_names
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import InputError, choose
 from ddg_ref.losses import LOSSES
@@ -51,6 +52,7 @@ class Config:
         "Where to cut: balanced by measured 'cost', by 'count', or numbers of layers, also in blocks: 3,6,9.",
     )
     engine: str = _option("threads", f"What runs it: {_names(ENGINES)}.")
+    device: str = _option("cpu", "Where it runs: cpu, cuda:0, ...; one for all modules, or one for each: cpu,cuda:0.")
     optimizer: str = _option("sgd", f"Optimizer: {_names(OPTIMIZERS)}.")
     lr: float = _option(0.05, "Step size gamma at the start.")
     momentum: float | None = _option(None, "Momentum (sgd, 0.9).")
@@ -102,6 +104,7 @@ class Config:
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")
         self.cuts()
+        self.device_names()
         self.make_optimizer()
         self.make_schedule(per_epoch=1)
 
@@ -116,6 +119,10 @@ class Config:
                 f"({self.split}); change one of them"
             )
         return cuts
+
+    def device_names(self) -> list[str]:
+        """The name of each module's device."""
+        return device_names(self.device, self.modules)
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer, with the options that were given."""

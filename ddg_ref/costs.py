@@ -17,19 +17,24 @@ from time import perf_counter
 import numpy as np
 from platformdirs import user_cache_path
 
-from ddg_ref.arrays import Array, one_blas_thread
+from ddg_ref.arrays import Array, one_blas_thread, settled
+from ddg_ref.devices import Cpu, Device
 from ddg_ref.errors import InputError
 from ddg_ref.layers import Sequential
 
 REPETITIONS = 7
 
 
-def measure_costs(network: Sequential, x: Array) -> list[float]:
-    """Seconds that each step of the network takes forward and backward on the batch x, medians, one BLAS thread."""
-    params = network.init(np.random.default_rng(0), x.dtype)
-    inputs = x
+def measure_costs(network: Sequential, x: Array, device: Device | None = None) -> list[float]:
+    """Seconds that each step of the network takes forward and backward on the batch x, medians, one BLAS thread.
+
+    On `device`, or in host memory.
+    """
+    device = device or Cpu()
     costs: list[float] = []
-    with one_blas_thread():
+    with one_blas_thread(), device.opened():
+        params = {n: device.place(w) for n, w in network.init(np.random.default_rng(0), x.dtype).items()}
+        inputs = device.place(x)
         for prefix, layer in network.steps():
             own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
             seconds = []
@@ -38,27 +43,29 @@ def measure_costs(network: Sequential, x: Array) -> list[float]:
                 y, cache = layer.forward(own, inputs)
                 go_back = layer.backward if costs else layer.gradients  # nobody wants the first input gradient
                 go_back(own, cache, y)
+                settled(y)
                 seconds.append(perf_counter() - started)
             costs.append(median(seconds))
             inputs = y
     return costs
 
 
-def remembered_costs(network: Sequential, x: Array) -> list[float]:
+def remembered_costs(network: Sequential, x: Array, device: Device | None = None) -> list[float]:
     """`measure_costs`, measured by the first caller on this machine and read back by every later one.
 
     Kept under the user's cache directory, or under $DDG_REF_CACHE. Whoever writes first wins, so processes that start
     together agree. What cannot be read as this network's costs is measured again and replaced.
     """
     names = [f"{prefix}{layer}" for prefix, layer in network.steps()]
-    subject = [names, list(x.shape), str(x.dtype), machine(), processor(), np.__version__]
+    device = device or Cpu()
+    subject = [names, list(x.shape), str(x.dtype), machine(), processor(), np.__version__, device.name]
     key = sha256(dumps(subject).encode()).hexdigest()[:32]
     folder = Path(environ.get("DDG_REF_CACHE") or user_cache_path("ddg_ref", appauthor=False))
     path = folder / f"layer-costs-{key}.json"
     known = _read_costs(path, len(names))
     if known is not None:
         return known
-    costs = measure_costs(network, x)
+    costs = measure_costs(network, x, device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=folder, suffix=".tmp") as file:

@@ -23,6 +23,9 @@ class Engine(Protocol):
     def prepare(self, modules: int) -> None:
         """Raises InputError if so many modules cannot be run here."""
 
+    def own_devices(self, names: list[str]) -> list[str]:
+        """The names of the modules' devices, as far as this process computes there: "cpu" for the others."""
+
     def once(self, action: Callable[[], T]) -> T:
         """What `action` gives on the first process, for all of them. All must call it; if it raises, all raise."""
 
@@ -38,6 +41,9 @@ class InProcess:
 
     def prepare(self, modules: int) -> None:
         pass
+
+    def own_devices(self, names: list[str]) -> list[str]:
+        return names
 
     def once(self, action: Callable[[], T]) -> T:
         return action()
@@ -63,6 +69,10 @@ class OverMPI:
                 f"launch with mpiexec -n {modules}, or say --modules {size}",
                 modules,
             )
+
+    def own_devices(self, names: list[str]) -> list[str]:
+        own = launch.rank()
+        return [name if rank == own else "cpu" for rank, name in enumerate(names)]
 
     def once(self, action: Callable[[], T]) -> T:
         with needing_mpi():

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ddg_ref.arrays import Array, Params
+from ddg_ref.devices import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
@@ -28,13 +29,26 @@ class Module:
     """
 
     def __init__(
-        self, k: int, delay: int, layers: Sequential, params: Params, stats: Params, optimizer: Optimizer
+        self,
+        k: int,
+        delay: int,
+        layers: Sequential,
+        params: Params,
+        stats: Params,
+        optimizer: Optimizer,
+        device: Device | None = None,
     ) -> None:
         self.k, self.delay, self.layers = k, delay, layers
-        self.params, self.stats = params, stats
-        self.optimizer, self.optimizer_state = optimizer, optimizer.init(params)
+        self.device = Cpu() if device is None else device
+        with self.device.opened():
+            self.params, self.stats = self.place(params), self.place(stats)
+            self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
+
+    def place(self, arrays: Params) -> Params:
+        """The arrays on the module's device, which is open."""
+        return {name: self.device.place(array) for name, array in arrays.items()}
 
     def forward(self, batch: int, x: Array) -> Array:
         """Output for `x`, with the present weights; what backward needs joins the queue."""
@@ -87,8 +101,12 @@ class Pipeline:
         optimizer: Optimizer,
         params: Params,
         stats: Params,
+        devices: Sequence[Device] | None = None,
     ) -> "Pipeline":
-        """Cut `network` before the steps numbered in `cuts`; every module gets its part of `params` and `stats`."""
+        """Cut `network` before the steps numbered in `cuts`; every module gets its part of `params` and `stats`.
+
+        `devices` has one for each module; without it all compute in host memory.
+        """
         bounds = [0, *cuts, len(network.steps())]
         K = len(bounds) - 1
         modules = []
@@ -96,7 +114,8 @@ class Pipeline:
             layers = network.part(start, stop)
             own_params = {name: params[name] for name in layers.parameter_shapes()}
             own_stats = {name: stats[name] for name in layers.stats_shapes()}
-            modules.append(Module(k, method.delay(k, K), layers, own_params, own_stats, optimizer))
+            device = devices[k - 1] if devices else None
+            modules.append(Module(k, method.delay(k, K), layers, own_params, own_stats, optimizer, device))
         return cls(modules, [deque() for _ in modules])
 
     @property

@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import sqrt
 
-from ddg_ref.arrays import Array, Params, xp_of
+import numpy as np
+
+from ddg_ref.arrays import Array, Params, one_kernel, xp_of
 from ddg_ref.errors import InputError
 
 
@@ -32,8 +34,8 @@ class Optimizer(ABC):
         return OptimizerState(0, zeros)
 
     @abstractmethod
-    def direction(self, g: Array, moments: list[Array], step: int) -> tuple[Array, list[Array]]:
-        """What gamma multiplies, and the new moments, for gradient `g` in the optimizer's `step` = 1, 2, ..."""
+    def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
+        """New weights and new moments of one array with gradient `g`, in the optimizer's step n = 1, 2, ..."""
 
     def update(
         self, params: Params, grads: Params, state: OptimizerState, gamma: float
@@ -43,13 +45,82 @@ class Optimizer(ABC):
         new_params: Params = {}
         new_slots: dict[str, Params] = {slot: {} for slot in self.slots}
         for name, w in params.items():
-            g = grads[name] + self.weight_decay * w if self.weight_decay else grads[name]
-            direction, moments = self.direction(g, [state.slots[slot][name] for slot in self.slots], state.step + 1)
-            step = gamma * direction
-            new_params[name] = xp_of(w).subtract(w, step, out=step)
+            moments = [state.slots[slot][name] for slot in self.slots]
+            new_params[name], *moments = self.step(w, grads[name], moments, state.step + 1, gamma)
             for slot, moment in zip(self.slots, moments, strict=True):
                 new_slots[slot][name] = moment
         return new_params, OptimizerState(state.step + 1, new_slots)
+
+
+def _decayed(w: Array, g: Array, decay: float) -> Array:
+    return g + decay * w if decay else g
+
+
+def _moved(w: Array, direction: Array, gamma: float) -> Array:
+    step = gamma * direction
+    moved: Array = np.subtract(w, step, out=step)
+    return moved
+
+
+@one_kernel("T w, T g, T gamma, T decay", "T new_w", "new_w = w - gamma * (g + decay * w)")
+def plain_step(w: Array, g: Array, gamma: float, decay: float) -> Array:
+    """SGD without momentum."""
+    return _moved(w, _decayed(w, g, decay), gamma)
+
+
+@one_kernel(
+    "T w, T g, T velocity, T gamma, T decay, T momentum",
+    "T new_w, T new_velocity",
+    "new_velocity = momentum * velocity + (g + decay * w); new_w = w - gamma * new_velocity",
+)
+def momentum_step(
+    w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
+) -> tuple[Array, Array]:
+    """SGD with momentum: new weights and velocity."""
+    velocity = momentum * velocity + _decayed(w, g, decay)
+    return _moved(w, velocity, gamma), velocity
+
+
+@one_kernel(
+    "T w, T g, T velocity, T gamma, T decay, T momentum",
+    "T new_w, T new_velocity",
+    "T d = g + decay * w; new_velocity = momentum * velocity + d; new_w = w - gamma * (d + momentum * new_velocity)",
+)
+def nesterov_step(
+    w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
+) -> tuple[Array, Array]:
+    """SGD with Nesterov's form of momentum: new weights and velocity."""
+    g = _decayed(w, g, decay)
+    velocity = momentum * velocity + g
+    return _moved(w, g + momentum * velocity, gamma), velocity
+
+
+@one_kernel(
+    "T w, T g, T m, T v, T gamma, T decay, T beta1, T rest1, T beta2, T rest2, T correct1, T correct2, T eps",
+    "T new_w, T new_m, T new_v",
+    "T d = g + decay * w; new_m = beta1 * m + rest1 * d; new_v = beta2 * v + rest2 * (d * d); "
+    "new_w = w - gamma * (new_m * correct1 / (sqrt(new_v) * correct2 + eps))",
+)
+def adam_step(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    gamma: float,
+    decay: float,
+    beta1: float,
+    rest1: float,
+    beta2: float,
+    rest2: float,
+    correct1: float,
+    correct2: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """Adam: new weights and moments. rest = 1 - beta; correct1 makes m_hat of m, correct2 the root of v_hat of v's."""
+    g = _decayed(w, g, decay)
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * (g * g)
+    return _moved(w, m * correct1 / (np.sqrt(v) * correct2 + eps), gamma), m, v
 
 
 class SGD(Optimizer):
@@ -67,11 +138,11 @@ class SGD(Optimizer):
         self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, _decay(weight_decay)
         self.slots = ("velocity",) if momentum else ()
 
-    def direction(self, g: Array, moments: list[Array], step: int) -> tuple[Array, list[Array]]:
+    def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
         if not moments:
-            return g, []
-        velocity = self.momentum * moments[0] + g
-        return (g + self.momentum * velocity if self.nesterov else velocity), [velocity]
+            return (plain_step(w, g, gamma, self.weight_decay),)
+        step = nesterov_step if self.nesterov else momentum_step
+        return step(w, g, moments[0], gamma, self.weight_decay, self.momentum)
 
 
 class Adam(Optimizer):
@@ -93,11 +164,10 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.eps = float(beta1), float(beta2), float(eps)
         self.weight_decay = _decay(weight_decay)
 
-    def direction(self, g: Array, moments: list[Array], step: int) -> tuple[Array, list[Array]]:
-        m = self.beta1 * moments[0] + (1 - self.beta1) * g
-        v = self.beta2 * moments[1] + (1 - self.beta2) * (g * g)
-        deviation = xp_of(v).sqrt(v) * (1 / sqrt(1 - self.beta2**step))
-        return m * (1 / (1 - self.beta1**step)) / (deviation + self.eps), [m, v]
+    def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
+        correct1, correct2 = 1 / (1 - self.beta1**n), 1 / sqrt(1 - self.beta2**n)
+        betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
+        return adam_step(w, g, *moments, gamma, self.weight_decay, *betas, correct1, correct2, self.eps)
 
 
 def _decay(weight_decay: float) -> float:

@@ -34,8 +34,10 @@ def iterate(pipeline: Pipeline, task: Task, t: int) -> bool:
         if x is None:
             return False
         for module in modules:
-            x = module.forward(t, x)
-        errors[-1].append((t, task.error_gradient(t, x)))
+            with module.device.opened():
+                x = module.forward(t, module.device.receive(x))
+        with modules[-1].device.opened():
+            errors[-1].append((t, task.error_gradient(t, x)))
 
     for k in reversed(range(len(modules))):  # backward, each on the oldest error gradient that waits above it
         module = modules[k]
@@ -43,8 +45,11 @@ def iterate(pipeline: Pipeline, task: Task, t: int) -> bool:
         if 0 <= batch < task.iterations:
             arrived, dy = errors[k].popleft()
             assert arrived == batch
-            dx, grads = module.backward(batch, dy)
+            with module.device.opened():
+                dx, grads = module.backward(batch, dy)
+                module.update(grads, task.gamma(t))
             if dx is not None:
-                errors[k - 1].append((batch, dx))
-            module.update(grads, task.gamma(t))
+                below = modules[k - 1].device
+                with below.opened():
+                    errors[k - 1].append((batch, below.receive(dx)))
     return True

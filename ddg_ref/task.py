@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ddg_ref.arrays import Array
+from ddg_ref.arrays import Array, numbers, on_host, placed_like
 from ddg_ref.errors import DivergenceError
 from ddg_ref.losses import Loss
 from ddg_ref.schedules import Schedule
@@ -14,14 +14,26 @@ from ddg_ref.timeline import Span
 
 
 class BatchResult(NamedTuple):
-    """What one batch gave in training, at the weights of its own iteration."""
+    """What one batch gave in training, at the weights of its own iteration.
+
+    `loss` and `correct` are numbers, or on a GPU scalar arrays until `Task.read_results`.
+    """
 
     iteration: int
-    loss: float
-    correct: int
+    loss: Any
+    correct: Any
     size: int
     finished: float
     """perf_counter seconds."""
+
+    def read(self, loss: Any, correct: Any) -> "BatchResult":
+        """With these as numbers. Raises DivergenceError when the loss is NaN or infinite."""
+        loss = float(loss)
+        if not isfinite(loss):
+            raise DivergenceError(
+                f"the loss became {loss} at iteration {self.iteration}: lower lr, or train in float64"
+            )
+        return self._replace(loss=loss, correct=int(correct))
 
 
 class Progress(NamedTuple):
@@ -61,13 +73,23 @@ class Task:
     def error_gradient(self, t: int, y: Array) -> Array:
         """The gradient of the loss of batch t with respect to the network's output y; records loss and accuracy.
 
-        Raises DivergenceError when the loss is NaN or infinite.
+        Raises DivergenceError when the loss is NaN or infinite; on a GPU that shows when the results are read.
         """
-        labels = self.batch(t)[1]
-        value, dy = self.loss(y, labels)
-        loss = float(value)
-        if not isfinite(loss):
-            raise DivergenceError(f"the loss became {loss} at iteration {t}: lower lr, or train in float64")
-        correct = int((y.argmax(axis=1) == labels).sum())
-        self.results.append(BatchResult(t, loss, correct, len(labels), perf_counter()))
+        labels = placed_like(y, self.batch(t)[1])
+        loss, dy = self.loss(y, labels)
+        correct = (y.argmax(axis=1) == labels).sum()
+        result = BatchResult(t, loss, correct, len(labels), perf_counter())
+        self.results.append(result.read(loss, correct) if on_host(y) else result)
         return dy
+
+    def read_results(self) -> None:
+        """Make numbers of the results that are not yet. On a GPU this waits for all of them.
+
+        Raises DivergenceError when a loss is NaN or infinite.
+        """
+        first = len(self.results)
+        while first and type(self.results[first - 1].loss) is not float:
+            first -= 1
+        unread, self.results[first:] = self.results[first:], []
+        losses, counts = (numbers([getattr(result, name) for result in unread]) for name in ("loss", "correct"))
+        self.results += [result.read(*both) for result, *both in zip(unread, losses, counts, strict=True)]

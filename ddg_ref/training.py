@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, keep_freed_memory, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, Params, hosted, keep_freed_memory, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Batches, Dataset, load_data
+from ddg_ref.devices import Cpu, Device, make_device
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
@@ -51,13 +52,22 @@ class Record(NamedTuple):
     seconds: float
 
 
-def evaluate(network: Sequential, params: Params, stats: Params, x: Array, y: Array, loss: Loss) -> tuple[float, float]:
-    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,)."""
-    total, correct = 0.0, 0
-    with one_blas_thread(), unwatched_overflow():
+def evaluate(
+    network: Sequential,
+    params: Params,
+    stats: Params,
+    x: Array,
+    y: Array,
+    loss: Loss,
+    device: Device | None = None,
+) -> tuple[float, float]:
+    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,), computed on `device` or in host memory."""
+    total, correct, device = 0.0, 0, device or Cpu()
+    with one_blas_thread(), unwatched_overflow(), device.opened():
+        params, stats = ({name: device.place(array) for name, array in part.items()} for part in (params, stats))
         for i in range(0, len(x), EVALUATION_BATCH):
-            labels = y[i : i + EVALUATION_BATCH]
-            output = network.infer(params, stats, x[i : i + EVALUATION_BATCH])
+            labels = device.place(y[i : i + EVALUATION_BATCH])
+            output = network.infer(params, stats, device.place(x[i : i + EVALUATION_BATCH]))
             total += float(loss(output, labels)[0]) * len(labels)
             correct += int((output.argmax(axis=1) == labels).sum())
     return total / len(x), correct / len(x)
@@ -104,6 +114,7 @@ class Training:
             config.total_iterations(self.batches.per_epoch),
             stall_timeout=config.stall_timeout,
         )
+        self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.steps()))
         self.pipeline = Pipeline.cut(
             self.network,
@@ -112,6 +123,7 @@ class Training:
             config.make_optimizer(),
             self.network.init(np.random.default_rng(config.seed), config.dtype),
             self.network.init_stats(config.dtype),
+            self.devices,
         )
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []
@@ -130,7 +142,7 @@ class Training:
             return balance([1.0] * n, K)
         from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
 
-        return balance(remembered_costs(self.network, self.batches.x[: self.batches.size]), K)
+        return balance(remembered_costs(self.network, self.batches.x[: self.batches.size], self.devices[0]), K)
 
     def epochs(self, on_checkpoint: Callable[[], None] = lambda: None) -> Iterator[Record]:
         """Train; yields a record after each epoch and after the last iteration.
@@ -165,6 +177,8 @@ class Training:
         """Run to iteration `stop`, and through the drain if that is the last one."""
         known, started = len(self.task.results), perf_counter()
         progress = self.engine(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
+        with self.pipeline.modules[-1].device.opened():
+            self.task.read_results()
         self.seconds += perf_counter() - started
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)
@@ -191,12 +205,13 @@ class Training:
     def evaluate(self) -> tuple[float, float]:
         """Test loss and accuracy of the present weights."""
         pipeline, data = self.pipeline, self.data
-        return evaluate(self.network, pipeline.params, pipeline.stats, data.x_test, data.y_test, self.task.loss)
+        device = pipeline.modules[0].device
+        return evaluate(self.network, pipeline.params, pipeline.stats, data.x_test, data.y_test, self.task.loss, device)
 
     def result(self) -> "Run":
         """What has come of it so far, the same in every process."""
         history, weights, spans = self.engine.once(
-            lambda: (list(self.history), self.pipeline.params | self.pipeline.stats, list(self.spans))
+            lambda: (list(self.history), hosted(self.pipeline.params | self.pipeline.stats), list(self.spans))
         )
         return Run(
             config=self.config,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from ddg_ref.arrays import hosted
+from ddg_ref.devices import make_device
 from ddg_ref.engines import ENGINES, InProcess
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import softmax_cross_entropy
@@ -37,6 +39,8 @@ class Problem:
     cuts: tuple[int, ...] = ()
     iterations: int = 5
     seed: int = 0
+    devices: tuple[str, ...] = ("cpu",)
+    """Of the modules, in turn."""
 
     @property
     def modules(self) -> int:
@@ -50,7 +54,8 @@ class Problem:
         network = self.network()
         params = network.init(np.random.default_rng(self.seed), self.dtype)
         stats = network.init_stats(self.dtype)
-        return Pipeline.cut(network, self.cuts, METHODS[method], OPTIMIZERS[self.optimizer], params, stats)
+        devices = [make_device(self.devices[k % len(self.devices)]) for k in range(self.modules)]
+        return Pipeline.cut(network, self.cuts, METHODS[method], OPTIMIZERS[self.optimizer], params, stats, devices)
 
     def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, t))
@@ -97,4 +102,4 @@ def state(pipeline: Pipeline) -> dict[str, np.ndarray]:
         for slot, arrays in module.optimizer_state.slots.items()
         for name, array in arrays.items()
     }
-    return pipeline.params | pipeline.stats | slots
+    return hosted(pipeline.params | pipeline.stats | slots)

@@ -103,8 +103,8 @@ def test_a_damaged_file_is_replaced(cache, text):
 
 
 def test_of_processes_that_start_together_the_first_to_write_wins(cache, monkeypatch):
-    def while_another_process_is_quicker(network, x):
-        monkeypatch.setattr(costs, "measure_costs", lambda network, x: [1.0] * 5)
+    def while_another_process_is_quicker(network, x, device):
+        monkeypatch.setattr(costs, "measure_costs", lambda network, x, device: [1.0] * 5)
         assert remembered_costs(network, x) == [1.0] * 5
         return [2.0] * 5
 

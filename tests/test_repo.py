@@ -1,6 +1,7 @@
 """What the code may know of itself: who imports whom, and where the second array library is mentioned."""
 
 import ast
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ["arrays", "errors", "methods", "timeline"],
+    ["devices"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.batches"],
     ["layers.*", "data.*"],
     ["layers.pool"],
@@ -107,8 +109,11 @@ def test_the_reference_owes_the_workers_nothing():
     assert not {name for name in reached if name.startswith("workers")}
 
 
-def test_cupy_is_known_in_one_place():
-    assert [name for name, path in FILES.items() if "cupy" in path.read_text().lower()] == ["arrays"]
+def test_cupy_is_imported_in_one_place():
+    """All others get it from there, or from an array."""
+    importing = [name for name, path in FILES.items() if re.search(r"import(_module\()?.?\W+cupy", path.read_text())]
+    assert importing == ["arrays"]
+    assert not [name for name in FILES if "cupy" in imports(FILES[name].read_text(), everywhere=True)]
 
 
 def knows_ddg_ref(source: str) -> bool:

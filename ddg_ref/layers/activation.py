@@ -1,7 +1,21 @@
 """Activations: elementwise, any shape."""
 
-from ddg_ref.arrays import Array, Params, Shape, xp_of
+from ddg_ref.arrays import Array, Params, Shape, one_kernel, xp_of
 from ddg_ref.layers.base import Layer
+
+
+@one_kernel("T y, T dy", "T dx", "dx = dy * (y > 0)")
+def where_positive(y: Array, dy: Array) -> Array:
+    """dy where y > 0, else 0."""
+    dx: Array = dy * (y > 0)
+    return dx
+
+
+@one_kernel("T y, T dy", "T dx", "dx = dy * (1 - y * y)")
+def through_tanh(y: Array, dy: Array) -> Array:
+    """dy (1 - y^2)."""
+    dx: Array = dy * (1 - y * y)
+    return dx
 
 
 class ReLU(Layer):
@@ -16,7 +30,7 @@ class ReLU(Layer):
 
     # dy/dx = [x > 0]
     def backward(self, params: Params, cache: Array, dy: Array) -> tuple[Array, Params]:
-        return dy * (cache > 0), {}
+        return where_positive(cache, dy), {}
 
 
 class Tanh(Layer):
@@ -31,4 +45,4 @@ class Tanh(Layer):
 
     # d tanh x / dx = 1 - tanh^2 x
     def backward(self, params: Params, cache: Array, dy: Array) -> tuple[Array, Params]:
-        return dy * (1 - cache * cache), {}
+        return through_tanh(cache, dy), {}

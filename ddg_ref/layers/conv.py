@@ -10,15 +10,16 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_sums, per_channel, xp_of
+from ddg_ref.arrays import Array, Params, Shape, column_sums, on_host, per_channel, xp_of
 from ddg_ref.errors import InputError
 from ddg_ref.layers.base import Layer
 from ddg_ref.layers.init import Initializer, he_normal
 
 Pair: TypeAlias = tuple[int, int]
 
-WINDOW_BYTES = 1 << 20
-"""Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied."""
+WINDOW_BYTES, WINDOW_BYTES_ON_GPU = 1 << 20, 1 << 28
+"""Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied; on a
+GPU, which has few caches and much to keep busy, for all of them if they fit."""
 
 
 def pair(name: str, size: int | Pair, smallest: int = 1) -> Pair:
@@ -65,7 +66,8 @@ def gathered(view: Array) -> Iterator[tuple[slice, Array]]:
     All come in the same buffer: one is gone when the next is asked for.
     """
     n, *window = view.shape
-    size = max(1, min(n, WINDOW_BYTES // max(1, prod(window) * view.itemsize)))
+    most = WINDOW_BYTES if on_host(view) else WINDOW_BYTES_ON_GPU
+    size = max(1, min(n, most // max(1, prod(window) * view.itemsize)))
     buffer = xp_of(view).empty((size, *window), dtype=view.dtype)
     for start in range(0, n, size):
         part = view[start : start + size]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_sums, per_channel, xp_of
+from ddg_ref.arrays import Array, Params, Shape, column_dots, column_sums, one_kernel, per_channel, xp_of
 from ddg_ref.errors import InputError
 from ddg_ref.layers.base import Layer
 
@@ -16,6 +16,21 @@ class BatchNormCache(NamedTuple):
     centred: Array
     mean: Array
     variance: Array
+
+
+@one_kernel("T x, T factor, T summand", "T y", "y = x * factor + summand")
+def scale_and_shift(x: Array, factor: Array, summand: Array) -> Array:
+    """x (..., C) * factor (C,) + summand (C,)."""
+    y = per_channel(np.multiply, x, factor)
+    return per_channel(np.add, y, summand, out=y)
+
+
+@one_kernel("T dy, T centred, T a, T b, T c", "T dx", "dx = a * dy - b * centred - c")
+def input_gradient(dy: Array, centred: Array, a: Array, b: Array, c: Array) -> Array:
+    """a dy - b centred - c, dy and centred (..., C), a, b and c (C,)."""
+    dx = per_channel(np.multiply, dy, a)
+    dx -= per_channel(np.multiply, centred, b)
+    return per_channel(np.subtract, dx, c, out=dx)
 
 
 class BatchNorm(Layer):
@@ -53,13 +68,11 @@ class BatchNorm(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, BatchNormCache]:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
-        xp, rows = xp_of(x), x.size // self.channels
+        rows = x.size // self.channels
         mean = column_sums(x) / rows
-        centred = per_channel(xp.subtract, x, mean)
-        y = centred * centred
-        variance = column_sums(y) / rows
-        per_channel(xp.multiply, centred, params["scale"] * self._inverse_deviation(variance), out=y)
-        per_channel(xp.add, y, params["shift"], out=y)
+        centred = per_channel(xp_of(x).subtract, x, mean)
+        variance = column_dots(centred, centred) / rows
+        y = scale_and_shift(centred, params["scale"] * self._inverse_deviation(variance), params["shift"])
         return y, BatchNormCache(centred, mean, variance)
 
     # With dx_hat = scale dy: mean and deviation depend on every row, and x_hat has mean 0 and mean square 1, so the
@@ -68,14 +81,10 @@ class BatchNorm(Layer):
     # where mean(dx_hat) = scale dshift / R and mean(x_hat dx_hat) = scale dscale / R. With a = scale / deviation and
     # x_hat = centred / deviation that is a dy - a dshift / R - centred a dscale / (R deviation).
     def backward(self, params: Params, cache: BatchNormCache, dy: Array) -> tuple[Array, Params]:
-        xp, rows = xp_of(dy), dy.size // self.channels
-        inverse_deviation = self._inverse_deviation(cache.variance)
-        product = dy * cache.centred
-        dscale, dshift = column_sums(product) * inverse_deviation, column_sums(dy)
+        rows, inverse_deviation = dy.size // self.channels, self._inverse_deviation(cache.variance)
+        dscale, dshift = column_dots(dy, cache.centred) * inverse_deviation, column_sums(dy)
         a = params["scale"] * inverse_deviation
-        dx = per_channel(xp.multiply, dy, a)
-        dx -= per_channel(xp.multiply, cache.centred, a * dscale * inverse_deviation / rows, out=product)
-        per_channel(xp.subtract, dx, a * dshift / rows, out=dx)
+        dx = input_gradient(dy, cache.centred, a, a * dscale * inverse_deviation / rows, a * dshift / rows)
         return dx, {"scale": dscale, "shift": dshift}
 
     def _inverse_deviation(self, variance: Array) -> Array:
@@ -85,9 +94,7 @@ class BatchNorm(Layer):
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
         factor = params["scale"] * self._inverse_deviation(stats["running_variance"])
-        y = per_channel(xp_of(x).multiply, x, factor)
-        per_channel(xp_of(x).add, y, params["shift"] - stats["running_mean"] * factor, out=y)
-        return y
+        return scale_and_shift(x, factor, params["shift"] - stats["running_mean"] * factor)
 
     def advance(self, stats: Params, cache: BatchNormCache) -> Params:
         rows = cache.centred.size // self.channels

@@ -8,13 +8,14 @@ import atexit
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from time import perf_counter
 from typing import NamedTuple, TypeVar, cast
 
 from mpi4py import MPI
 
-from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, Params, Shape, hosted, one_blas_thread, to_host, unwatched_overflow
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Pipeline
 from ddg_ref.optimizers import OptimizerState
@@ -65,13 +66,16 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
     """
     module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout)
-    left, right = ends(wire, pipeline, task, start, stop)
+    with module.device.opened():
+        left, right = ends(wire, pipeline, task, start, stop)
     activity, known = Activity(module.k), len(task.results)
     reached, failure, finished = start, None, False
     try:
-        with one_blas_thread(), unwatched_overflow():
+        with one_blas_thread(), unwatched_overflow(), module.device.opened():
             begin = recorder(activity, task)
-            reached = work(module, left or Data(task), right or Objective(task), task, start, stop, begin)
+            data = left or Data(task, module.device)
+            reached = work(module, data, right or Objective(task), task, start, stop, begin)
+            task.read_results()
         activity.end()
         finished = True
     except StoppedError:
@@ -98,9 +102,15 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     wire.close(failed)
     raise_failure(failure, ending, endings)
     task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)
-    errors = list(pipeline.errors[RANK])
-    in_flight, spans = list(module.queue), list(activity.spans)
-    state = ModuleState(module.params, module.stats, module.optimizer_state, in_flight, errors, spans, clock)
+    state = ModuleState(
+        hosted(module.params),
+        hosted(module.stats),
+        replace(module.optimizer_state, slots={s: hosted(a) for s, a in module.optimizer_state.slots.items()}),
+        [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
+        [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
+        list(activity.spans),
+        clock,
+    )
     return Progress(endings[0].reached, gather(pipeline, state))
 
 
@@ -112,7 +122,7 @@ def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> t
     """
     if WORLD.size == 1:
         return None, None
-    model = task.batch(0)[0]
+    model = pipeline.modules[RANK].device.place(task.batch(0)[0])
     shapes: list[Shape] = [model.shape]  # no batch is larger than batch 0
     for module in pipeline.modules:
         shapes.append((len(model), *module.layers.output_shape(shapes[-1][1:])))

@@ -1,9 +1,12 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
+from collections import deque
 from threading import Event, Thread
 from time import perf_counter
+from typing import Any
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
+from ddg_ref.devices import Device, Message, content
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.task import Progress, Task
@@ -22,21 +25,31 @@ class Link:
     """Two channels between neighbours: activations to the right, error gradients to the left."""
 
     def __init__(self, pipeline: Pipeline, k: int, stop: StopSignal) -> None:
-        self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
-        self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
-        self.give_activation, self.take_activation = self._activations.give, self._activations.take
-        self.take_error = self._errors.take
+        self._activations: Channel[Message | None] = Channel(CAPACITY, stop)
+        errors: deque[Any] = pipeline.errors[k - 1]  # arrays, among which come messages
+        self._errors: Channel[Message] = Channel(CAPACITY, stop, errors)
+        self._left, self._right = (module.device for module in pipeline.modules[k - 1 : k + 1])
+
+    def give_activation(self, batch: int, y: Array | None) -> None:
+        self._activations.give(batch, None if y is None else self._left.hand_over(y))
+
+    def take_activation(self, batch: int) -> Array | None:
+        message = self._activations.take(batch)
+        return None if message is None else self._right.receive(message)
 
     def give_error(self, batch: int, dx: Array | None) -> None:
         assert dx is not None  # only module 1 has none, and to its left lies the data
-        self._errors.give(batch, dx)
+        self._errors.give(batch, self._right.hand_over(dx))
+
+    def take_error(self, batch: int) -> Array:
+        return self._left.receive(self._errors.take(batch))
 
 
 class Source(Data):
     """The data, for workers that can be called off: a single module has no channel that would tell it."""
 
-    def __init__(self, task: Task, stop: StopSignal) -> None:
-        super().__init__(task)
+    def __init__(self, task: Task, device: Device, stop: StopSignal) -> None:
+        super().__init__(task, device)
         self._stop = stop
 
     def take_activation(self, batch: int) -> Array | None:
@@ -53,7 +66,7 @@ class Worker(Thread):
     ) -> None:
         super().__init__(name=f"ddg-module-{module.k}", daemon=True)
         self._arguments = (module, left, right, task, start, stop)
-        self._signal, self._task = signal, task
+        self._signal, self._task, self._device = signal, task, module.device
         self.activity = Activity(module.k)
         self.reached = start
         self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
@@ -61,7 +74,7 @@ class Worker(Thread):
 
     def run(self) -> None:
         try:
-            with unwatched_overflow():
+            with self._device.opened(), unwatched_overflow():
                 self.reached = work(*self._arguments, recorder(self.activity, self._task))
             self.activity.end()
         except StoppedError:
@@ -82,7 +95,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Source(task, signal), *links]
+    lefts: list[Left] = [Source(task, pipeline.modules[0].device, signal), *links]
     rights: list[Right] = [*links, Objective(task)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
@@ -102,6 +115,11 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             for worker in workers:
                 if worker.ident is not None and worker.done.wait(patience):
                     worker.join()
+    for module, errors in zip(pipeline.modules, pipeline.errors, strict=True):
+        with module.device.opened():
+            waiting = [(batch, module.device.receive(content(message))) for batch, message in errors]
+        errors.clear()
+        errors.extend(waiting)
     for worker in workers:
         if worker.failure is not None:
             raise report(worker.failure, worker.activity)

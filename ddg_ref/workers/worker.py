@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from ddg_ref.arrays import Array
+from ddg_ref.devices import Device
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
 from ddg_ref.task import Task
@@ -55,11 +56,12 @@ class Right(Protocol):
 class Data:
     """Left of module 1: batches come from the task, and nobody wants their error gradient."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, device: Device) -> None:
+        self._task, self._device = task, device
 
     def take_activation(self, batch: int) -> Array | None:
-        return self._task.enter(batch)
+        x = self._task.enter(batch)
+        return None if x is None else self._device.place(x)
 
     def give_error(self, batch: int, dx: Array | None) -> None:
         pass

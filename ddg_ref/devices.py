@@ -1,0 +1,196 @@
+"""Where a module computes: in host memory, or on a GPU with a stream of its own.
+
+On a GPU a call returns when its work has been queued, not when it is done. What is queued in one stream is done in
+order; between streams only events say what comes first. So an array that one module gives to another travels with an
+event, and the receiver's stream, not its thread, waits for it:
+
+    sender                                      receiver
+    y = ...                                     message = (from a channel)
+    message = device.hand_over(y)  ---------->  x = device.receive(message)
+                                                ... = x ...
+
+The receiver copies, also on the same GPU: the memory of y goes back to the sender's stream as soon as nobody refers to
+it, and that stream may write to it again at once. Before that it must wait until the receiver has read it; that is why
+the sender keeps what it has handed over until it has told its stream to wait for the receiver's copy.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from re import fullmatch
+from typing import Any, TypeAlias
+
+from ddg_ref.arrays import Array, cupy, gpu_of, on_host, to_host
+from ddg_ref.errors import InputError
+
+
+class Handed:
+    """An array of a GPU on its way to another module.
+
+    `ready` is the event after which it may be read. The receiver sets `taken`, the event after which it has been.
+    """
+
+    def __init__(self, array: Array, ready: Any) -> None:
+        self.array, self.ready = array, ready
+        self.taken: Any = None
+
+
+Message: TypeAlias = Array | Handed
+
+
+def content(message: Message) -> Array:
+    """The array of a message, which is done once the worker that sent it has ended."""
+    return message.array if isinstance(message, Handed) else message
+
+
+class Device(ABC):
+    """Where a module computes; each module has one of its own, also where several of them mean the same GPU."""
+
+    name: str
+
+    @abstractmethod
+    def opened(self) -> AbstractContextManager[None]:
+        """For the block, what this thread computes it computes here. At the end all of it is done."""
+
+    @abstractmethod
+    def place(self, x: Array) -> Array:
+        """`x` here: itself, or a copy of it, if it is done. Does not wait for a copy to a GPU."""
+
+    @abstractmethod
+    def hand_over(self, x: Array) -> Message:
+        """`x`, computed here, as another module can receive it."""
+
+    @abstractmethod
+    def receive(self, message: Message) -> Array:
+        """What another module has handed over, here, in memory of this module's own.
+
+        An array without an event must be done.
+        """
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Cpu(Device):
+    """Host memory. Work is done when a call returns, so nothing has to be waited for but what comes from a GPU."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self._streams: dict[int, Any] = {}
+
+    def opened(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def place(self, x: Array) -> Array:
+        return to_host(x)
+
+    def hand_over(self, x: Array) -> Array:
+        return x
+
+    def receive(self, message: Message) -> Array:
+        return self._fetched(message) if isinstance(message, Handed) else to_host(message)
+
+    def _fetched(self, message: Handed) -> Array:
+        """A copy, made by a stream that nothing else waits in; this thread waits for it, since NumPy cannot."""
+        cuda, index = cupy().cuda, gpu_of(message.array)
+        with cuda.Device(index):
+            stream = self._streams.setdefault(index, cuda.Stream(non_blocking=True))
+            with stream:
+                stream.wait_event(message.ready)
+                x = to_host(message.array)
+                message.taken = stream.record(cuda.Event(disable_timing=True))
+        return x
+
+
+class Cuda(Device):
+    """The GPU of that number. Raises InputError, one line, if there is none."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.name = index, f"cuda:{index}"
+        check_gpu(index)
+        with cupy().cuda.Device(index):
+            self._stream = cupy().cuda.Stream(non_blocking=True)
+        self._given: deque[Handed] = deque()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with cupy().cuda.Device(
+            self.index
+        ):  # made anew: threads that share such an object get each other's device back
+            with self._stream:
+                try:
+                    yield
+                finally:
+                    self._stream.synchronize()
+            self._given.clear()
+
+    def place(self, x: Array) -> Array:
+        if on_host(x):  # through pinned memory, which CuPy keeps until the copy is done
+            placed: Array = cupy().asarray(x)
+            return placed
+        return x if gpu_of(x) == self.index else self._copy(x)
+
+    def hand_over(self, x: Array) -> Handed:
+        while self._given and (taken := self._given[0].taken) is not None:
+            self._stream.wait_event(taken)
+            self._given.popleft()
+        handed = Handed(cupy().ascontiguousarray(x), self._record())
+        self._given.append(handed)
+        return handed
+
+    def receive(self, message: Message) -> Array:
+        if not isinstance(message, Handed):
+            return self.place(message) if on_host(message) else self._copy(message)
+        self._stream.wait_event(message.ready)
+        x = self._copy(message.array)
+        message.taken = self._record()
+        return x
+
+    def _copy(self, x: Array) -> Array:
+        """A copy of a C-contiguous array of any GPU, directly where the hardware can do that."""
+        assert x.flags.c_contiguous  # bytes are copied, whatever they mean
+        copy: Any = cupy().empty(x.shape, x.dtype)
+        copy.data.copy_from_device_async(x.data, x.nbytes)
+        placed: Array = copy
+        return placed
+
+    def _record(self) -> Any:
+        return self._stream.record(cupy().cuda.Event(disable_timing=True))
+
+
+def check_gpu(index: int) -> None:
+    """Raise InputError, which says what is missing and what to do, unless there is a GPU of that number."""
+    name = f"device cuda:{index}"
+    try:
+        runtime = cupy().cuda.runtime
+    except ImportError as error:
+        raise InputError(
+            f"{name}: CuPy is not installed ({error.name or error}); pip install -r requirements-gpu.txt, or use cpu"
+        ) from None
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name}: no GPU can be used ({reason}); install NVIDIA's driver, or use cpu") from None
+    if index >= count:
+        raise InputError(f"{name}: expected a number below {count}, the number of GPUs here; choose another")
+
+
+def device_names(text: str, modules: int) -> list[str]:
+    """The name of each module's device. Raises InputError unless there is one for all, or one for each."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not fullmatch(r"cpu|cuda:[0-9]{1,3}", name):
+            raise InputError(f"device: expected cpu or cuda:0, cuda:1, ..., got {name!r}; change it")
+    if len(names) not in (1, modules):
+        raise InputError(
+            f"device: expected one for all or one for each of {modules} modules, got {len(names)} ({text}); change it"
+        )
+    return names * modules if len(names) == 1 else names
+
+
+def make_device(name: str) -> Device:
+    """A device of that name, for one module. Raises InputError if there is no such GPU."""
+    return Cpu() if name == "cpu" else Cuda(int(name.removeprefix("cuda:")))

@@ -1,0 +1,313 @@
+"""Modules on GPUs, without one: the engines on a checked CuPy, which raises at whatever would go wrong on real devices.
+
+`tests/gpu` has the same statements for the real one.
+"""
+
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import checked
+import numpy as np
+import pytest
+from checked import Violation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from messages import input_error
+from networks import IN_PROCESS, Problem, assert_same_bits, problems, state
+from runs import TINY, assert_same_run, finish, run_to, small_training
+from test_engines import METHOD
+from test_layers import CASES
+
+from ddg_ref import checkpoints, layers
+from ddg_ref.arrays import hosted, to_host
+from ddg_ref.costs import measure_costs
+from ddg_ref.devices import Cpu, Cuda, Device, device_names, make_device
+from ddg_ref.engines import ENGINES
+from ddg_ref.layers import Sequential
+from ddg_ref.losses import LOSSES
+from ddg_ref.optimizers import SGD, Adam
+
+PLACES = [
+    ("cuda:0",),
+    ("cuda:0", "cuda:1"),
+    ("cuda:2", "cuda:2", "cuda:1"),
+    ("cpu", "cuda:0"),
+    ("cuda:1", "cpu", "cpu"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def world():
+    """Three devices for this file: Hypothesis wants no fixture that is made anew for each test."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield checked.install(patch, 3)
+
+
+# Engines
+
+
+@given(problems(), METHOD, st.sampled_from(PLACES), st.booleans())
+@settings(max_examples=60)
+def test_threads_equal_reference(problem, method, places, drain):
+    problem = replace(problem, devices=places)
+    assert_same_bits(
+        state(problem.run("threads", method, drain=drain)), state(problem.run("reference", method, drain=drain))
+    )
+
+
+@given(problems(), METHOD, st.sampled_from(PLACES), st.sampled_from(IN_PROCESS))
+@settings(max_examples=40)
+def test_devices_agree_with_the_host(problem, method, places, engine):
+    """Kernels add in another order, so up to rounding."""
+    problem = replace(problem, dtype="float64")
+    there, here = state(replace(problem, devices=places).run(engine, method)), state(problem.run(engine, method))
+    for name in here:
+        np.testing.assert_allclose(there[name], here[name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+@given(problems(), METHOD, st.sampled_from(PLACES), st.sampled_from(IN_PROCESS), st.integers(0, 9))
+@settings(max_examples=30)
+def test_stopping_between_iterations_changes_nothing(problem, method, places, engine, pause):
+    problem = replace(problem, devices=places)
+    whole, halves = problem.pipeline(method), problem.pipeline(method)
+    end = problem.iterations + whole.delay
+    ENGINES["reference"](whole, problem.task(), 0, end)
+    other = next(name for name in IN_PROCESS if name != engine)
+    ENGINES[engine](halves, problem.task(), 0, min(pause, end))
+    ENGINES[other](halves, problem.task(), min(pause, end), end)
+    assert_same_bits(state(halves), state(whole))
+
+
+@pytest.mark.parametrize("method", ["bp", "ddg"])
+def test_the_host_never_waits_within_an_iteration(world, method):
+    """Losses stay where they are until somebody reads them."""
+
+    def waits(iterations):
+        problem = Problem("cnn", cuts=(2, 5), iterations=iterations, devices=("cuda:0", "cuda:0", "cuda:1"))
+        pipeline, task, before = problem.pipeline(method), problem.task(), world.waits
+        ENGINES["threads"](pipeline, task, 0, iterations)
+        waited = world.waits - before
+        assert not any(isinstance(result.loss, float) for result in task.results)
+        with pipeline.modules[-1].device.opened():
+            task.read_results()
+        assert all(isinstance(result.loss, float) for result in task.results)
+        return waited
+
+    assert waits(3) == waits(12) == 6  # at the end: each worker, and for what then still waits above each module
+
+
+# What the checked devices find
+
+
+def on(index):
+    device = Cuda(index)
+    with device.opened():
+        return device, device.place(np.ones((4, 3)))
+
+
+def test_devices_do_not_mix(world):
+    (zero, x), (_, y) = on(0), on(1)
+    with zero.opened(), pytest.raises(Violation, match="device 1's array in an operation of device 0"):
+        x + y
+    with zero.opened(), pytest.raises(Violation, match="an array of the host"):
+        x + np.ones(3)
+    with zero.opened(), pytest.raises((Violation, TypeError)):
+        np.ones(3) + x
+    with pytest.raises(Violation, match="taken for one of the host"):
+        np.asarray(x)
+
+
+def test_reading_without_waiting_is_found(world):
+    sender, receiver = Cuda(0), Cuda(0)
+    with sender.opened():
+        y = sender.place(np.ones(3)) * 2
+        with receiver.opened(), pytest.raises(Violation, match="does not wait for the one that writes"):
+            y + 1
+        message = sender.hand_over(y)
+        with receiver.opened():
+            assert float((receiver.receive(message) + 1).sum()) == 9
+
+
+def test_memory_that_is_given_back_too_early_is_found(world):
+    sender, receiver = Cuda(0), Cuda(0)
+
+    def pass_on(keep):
+        with sender.opened():
+            message = sender.hand_over(sender.place(np.ones(3)) * 2)
+            if not keep:
+                sender._given.clear()
+            stream = receiver._stream
+            with stream:  # opened, but without the wait at its end
+                receiver.receive(message)
+            del message
+            sender.place(np.ones(3))
+
+    pass_on(keep=True)
+    with pytest.raises(Violation, match="memory is allocated again"):
+        pass_on(keep=False)
+
+
+def test_what_is_handed_over_is_kept_until_it_has_been_taken_and_no_longer(world):
+    sender, receiver = Cuda(0), Cuda(1)
+    with sender.opened():
+        for _ in range(5):
+            message = sender.hand_over(sender.place(np.ones(3)))
+            with receiver.opened():
+                receiver.receive(message)
+            assert len(sender._given) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"),
+    [
+        ("receive", lambda self, message: message.array if hasattr(message, "array") else self.place(message)),
+        ("receive", lambda self, message: self._copy(getattr(message, "array", message))),
+        ("hand_over", lambda self, x: x),
+    ],
+)
+def test_engines_with_a_mistake_in_the_hand_over_are_found(monkeypatch, name, mistake):
+    problem = Problem("mlp", cuts=(2, 4), iterations=9, devices=("cuda:0", "cuda:1"))
+    problem.run("threads", "ddg")
+    monkeypatch.setattr(Cuda, name, mistake)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever worker is first
+        problem.run("threads", "ddg")
+    assert isinstance(caught.value.__cause__ or caught.value, Violation)
+
+
+# Layers, losses, optimizers
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_layers_agree_with_the_host(case):
+    device, layer = Cuda(1), case.layer
+    params, x, dy = case.draw(np.float64)
+    stats = layer.init_stats(np.float64)
+
+    def everything(params, stats, x, dy):
+        y, cache = layer.forward(params, x)
+        dx, grads = layer.backward(params, cache, dy)
+        other = {"y": y, "dx": dx, "inferred": layer.infer(params, stats, x)}
+        return hosted(other | grads | layer.advance(stats, cache))
+
+    with device.opened():
+        placed = [{name: device.place(array) for name, array in part.items()} for part in (params, stats)]
+        there = everything(*placed, device.place(x), device.place(dy))
+    here = everything(params, stats, x, dy)
+    assert there.keys() == here.keys()
+    for name, array in here.items():
+        np.testing.assert_allclose(there[name], array, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_losses_agree_with_the_host(loss):
+    rng, device = np.random.default_rng(0), Cuda(0)
+    y, labels = rng.standard_normal((6, 3)), rng.integers(3, size=6)
+    value, dy = loss(y, labels)
+    with device.opened():
+        value2, dy2 = loss(device.place(y), device.place(labels))
+    np.testing.assert_allclose([float(value2), *to_host(dy2).ravel()], [value, *dy.ravel()], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD(momentum=0), SGD(weight_decay=0.1), SGD(nesterov=True, weight_decay=0.1), Adam(weight_decay=0.1)],
+    ids=["plain", "momentum", "nesterov", "adam"],
+)
+def test_optimizers_agree_with_the_host(optimizer):
+    """The kernels' texts are read as Python here, as C on a GPU."""
+    rng, device = np.random.default_rng(0), Cuda(0)
+    params = {"w": rng.standard_normal((4, 3)), "b": rng.standard_normal(3)}
+    grads = [{name: rng.standard_normal(w.shape) for name, w in params.items()} for _ in range(3)]
+    with device.opened():
+        there = {name: device.place(w) for name, w in params.items()}
+        state_here, state_there = optimizer.init(params), optimizer.init(there)
+        for gradient in grads:
+            gradient_there = {name: device.place(g) for name, g in gradient.items()}
+            params, state_here = optimizer.update(params, gradient, state_here, 0.1)
+            there, state_there = optimizer.update(there, gradient_there, state_there, 0.1)
+    for name, w in hosted(there).items():
+        np.testing.assert_allclose(w, params[name], rtol=1e-12)
+
+
+# Whole runs
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:0,cuda:1,cuda:2", "cpu,cuda:0,cuda:0"])
+@pytest.mark.parametrize("engine", IN_PROCESS)
+def test_a_run_on_devices_is_stopped_and_resumed(device, engine, tmp_path):
+    options = {"device": device, "engine": engine, "model": "cnn", "width": 2, "depth": 2, "dtype": "float64"}
+    whole = finish(small_training(**options))
+    part = run_to(small_training(**options), 5)
+    checkpoints.save(part, tmp_path)
+    resumed = finish(checkpoints.resume(tmp_path, data=TINY))
+    assert_same_run(resumed, whole)
+    run, on_host = whole.result(), finish(small_training(**options | {"device": "cpu"})).result()
+    assert run.predict(TINY.x_test).shape == (4,)
+    for name, array in on_host.weights.items():
+        np.testing.assert_allclose(run.weights[name], array, rtol=1e-6, atol=1e-9)
+    assert run.final_test_accuracy == on_host.final_test_accuracy
+    assert [type(record.train_loss) for record in run.history] == [float] * len(run.history)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_when_it_is_read():
+    with pytest.raises(ArithmeticError, match="the loss became nan at iteration"):
+        finish(small_training(device="cuda:0", lr=1e200))
+
+
+def test_costs_are_measured_on_the_device():
+    network = Sequential([layers.Linear(3, 4), layers.ReLU(), layers.Linear(4, 2)])
+    costs = measure_costs(network, np.ones((5, 3), np.float32), Cuda(0))
+    assert len(costs) == 3
+    assert min(costs) > 0
+
+
+# Names, and what is missing
+
+
+def test_names():
+    assert device_names("cuda:0", 3) == ["cuda:0"] * 3
+    assert device_names("cpu, cuda:1", 2) == ["cpu", "cuda:1"]
+    assert isinstance(make_device("cpu"), Cpu)
+    assert isinstance(make_device("cuda:2"), Device)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "cuda:", "cuda:-1", "cuda:1e3", "cuda:0;1", "", "CPU"])
+def test_names_that_mean_nothing(name):
+    for text in (name, f"cuda:0,{name},cpu"):
+        with input_error(expected="expected cpu or cuda:0", got=f"got {name!r}", advice="change it"):
+            device_names(text, 3)
+
+
+def test_as_many_names_as_modules():
+    with input_error(expected="one for each of 3 modules", got="got 2", advice="change it"):
+        device_names("cpu,cuda:0", 3)
+
+
+def test_a_gpu_too_many(world):
+    with input_error(expected="device cuda:3: expected a number below 3", got="the number", advice="choose another"):
+        make_device("cuda:3")
+
+
+def test_without_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with input_error(
+        expected="device cuda:0: CuPy is not installed", got="", advice="pip install -r requirements-gpu.txt"
+    ):
+        make_device("cuda:0")
+
+
+def test_without_a_driver(monkeypatch):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def fail():
+        raise CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+
+    cupy = ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=fail, CUDARuntimeError=CUDARuntimeError))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with input_error(
+        expected="no GPU can be used", got="cudaErrorInsufficientDriver", advice="install NVIDIA's driver"
+    ):
+        make_device("cuda:0")
