@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check clean
+GPU_OUT ?= runs/gpu
+
+.PHONY: demo test lint types check gpu-check clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -20,6 +22,12 @@ types: $(VENV)/developer
 check: $(VENV)/developer
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# With a Python that has CuPy already, or else with the virtual environment.
+gpu-check:
+	$(PYTHON) -c "import cupy, pytest, hypothesis, typer" 2>/dev/null || $(MAKE) $(VENV)/gpu
+	DDG_REF_CACHE=$(GPU_OUT)/cache $$(test -f $(VENV)/gpu && echo $(BIN)/python || echo $(PYTHON)) \
+		-m benchmarks.gpu --out $(GPU_OUT)
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -28,6 +36,10 @@ $(VENV)/bin/python:
 
 $(VENV)/reader: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/gpu: requirements-gpu.txt | $(VENV)/developer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-gpu.txt
 	touch $@
 
 $(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt | $(VENV)/bin/python

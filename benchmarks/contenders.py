@@ -47,8 +47,11 @@ class Work:
 
         return work
 
-    def torch(self, threads: int, *, channels_last: bool = False) -> Contender:
-        """PyTorch, eager, backpropagation on `threads` threads: some more iterations at each call."""
+    def torch(self, threads: int, *, channels_last: bool = False, device: str = "cpu") -> Contender:
+        """PyTorch, eager, backpropagation on `threads` threads: some more iterations at each call.
+
+        On another device than "cpu" batches are chosen in host memory and copied there, as ours are.
+        """
         import torch
 
         from benchmarks.yardstick import Twin, images
@@ -61,6 +64,7 @@ class Work:
             lr=self.config.lr,
             momentum=momentum,
             channels_last=channels_last,
+            device=device,
         )
         x, y = images(training.data.x_train, channels_last=channels_last), torch.from_numpy(training.data.y_train)
         done = 0
@@ -70,7 +74,9 @@ class Work:
             torch.set_num_threads(threads)
             for t in range(done, done + self.iterations):
                 chosen = torch.from_numpy(training.batches.indices(t).copy())
-                twin.iterate(x[chosen], y[chosen])
+                twin.iterate(x[chosen].to(device, non_blocking=True), y[chosen].to(device, non_blocking=True))
+            if device != "cpu":
+                torch.cuda.synchronize()
             done += self.iterations
 
         return work

@@ -101,13 +101,21 @@ class Twin:
     """One training run in PyTorch: a network, its optimizer, and one iteration of it."""
 
     def __init__(
-        self, network: Sequential, params: Params, *, lr: float, momentum: float, channels_last: bool = False
+        self,
+        network: Sequential,
+        params: Params,
+        *,
+        lr: float,
+        momentum: float,
+        channels_last: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.module = translate(network.layers)
         self.parameters = named_parameters(network.layers, self.module)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(to_torch(params[name]))
+        self.module = self.module.to(device)
         if channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=lr, momentum=momentum)

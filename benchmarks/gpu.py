@@ -1,0 +1,197 @@
+"""`python -m benchmarks.gpu --out DIR`: everything that needs a GPU, in one go, in a few minutes; `make gpu-check`.
+
+First the tests of `tests/test_devices.py`, which on a machine with a GPU run on it. Then ratios, measured side by side:
+our iteration over PyTorch eager's, both float32 without TF32, both fed from host memory; the GPU over one CPU core; ddg
+with K modules on one GPU over bp. And what an iteration asks of the GPU, counted by PyTorch's profiler where there is
+one: kernel launches, waits of the host, the part of the time in which the GPU is busy. Writes gpu.json and gpu.md.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.contenders import Work, mlp, resnet
+from benchmarks.timing import Contender, Ratio, ratio, take_turns
+from ddg_ref.arrays import cupy
+from ddg_ref.devices import check_gpu
+from ddg_ref.errors import InputError
+from ddg_ref.rundir import environment
+
+ROOT = Path(__file__).parents[1]
+TESTS_SECONDS = 240
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy", "cuStreamSynchronize")
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one iteration asks of the GPU, on average."""
+
+    launches: float
+    waits: float
+    busy: float
+    """The part of the time between its first and its last kernel in which the GPU computes or copies."""
+
+
+def works() -> list[Work]:
+    return [mlp(4096, 1024, iterations=20), resnet(20, 128, iterations=20)]
+
+
+def on_gpu(work: Work) -> Work:
+    return replace(work, config=replace(work.config, device="cuda:0"))
+
+
+def shorter(work: Work, iterations: int) -> Work:
+    return replace(work, iterations=iterations)
+
+
+def measure(work: Work, repetitions: int, torch: bool) -> dict[str, Ratio]:
+    """What -> ratio."""
+    gpu = on_gpu(work)
+    contenders: dict[str, Contender] = {
+        "bp": gpu.ours("bp", 1, "threads"),
+        "ddg K=2": gpu.ours("ddg", 2, "threads"),
+        "ddg K=4": gpu.ours("ddg", 4, "threads"),
+    }
+    if torch:
+        contenders |= {"torch": work.torch(1, device="cuda"), "torch channels last": torch_channels_last(work)}
+    seconds = take_turns(contenders, repetitions)
+    found = {f"speed-up of {name} over bp": ratio(seconds["bp"], seconds[name]) for name in ("ddg K=2", "ddg K=4")}
+    if torch:
+        best = min(("torch", "torch channels last"), key=lambda name: median(seconds[name]))
+        found["our bp / PyTorch eager's"] = ratio(seconds["bp"], seconds[best])
+        found["our ddg K=2 / PyTorch eager's bp"] = ratio(seconds["ddg K=2"], seconds[best])
+    once = take_turns(
+        {"cpu": shorter(work, 1).ours("bp", 1, "threads"), "gpu": shorter(gpu, 1).ours("bp", 1, "threads")}, 2
+    )
+    found["speed-up of the GPU over one CPU core"] = ratio(once["cpu"], once["gpu"])
+    return found
+
+
+def torch_channels_last(work: Work) -> Contender:
+    return work.torch(1, channels_last=True, device="cuda")
+
+
+def asked(work: Work, method: str, K: int) -> Asked:
+    """What an iteration asks, by PyTorch's profiler, which sees all CUDA calls of the process.
+
+    The waits are those that 20 iterations make more than 10: a call of the engine waits once per worker at its end.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    def count(iterations: int) -> tuple[int, int, float]:
+        contender = shorter(on_gpu(work), iterations).ours(method, K, "threads")
+        contender()
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as record:
+            contender()
+        events = record.events()
+        launches, waits = (sum(e.name in names for e in events) for names in (LAUNCHES, WAITS))
+        spans = sorted((e.time_range.start, e.time_range.end) for e in events if "CUDA" in str(e.device_type))
+        return launches, waits, covered(spans)
+
+    (few, waited, _), (many, waited_longer, busy) = count(10), count(20)
+    return Asked((many - few) / 10, (waited_longer - waited) / 10, busy)
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """The part of the time from the first start to the last end that the spans, sorted by start, cover together."""
+    if not spans:
+        return 0.0
+    total, reached = 0.0, spans[0][0]
+    for start, end in spans:
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total / (reached - spans[0][0])
+
+
+def run_tests() -> dict[str, Any]:
+    """The tests that run on a GPU where there is one: whether they passed, and their last line."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_devices.py"]
+    reproducible = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it cuBLAS adds differently in each stream
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | reproducible, capture_output=True, text=True, timeout=TESTS_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return {"passed": False, "summary": f"not done after {TESTS_SECONDS} seconds"}
+    print(done.stdout[-6000:], done.stderr[-2000:])
+    return {"passed": done.returncode == 0, "summary": (done.stdout.strip().splitlines() or ["nothing"])[-1]}
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """The result as Markdown."""
+    lines = [
+        f"# {result['gpu']}, {result['date']}",
+        "",
+        f"`python -m benchmarks.gpu`, CuPy {result['cupy']}, CUDA {result['cuda']}, "
+        f"NumPy {result['environment']['numpy']}, PyTorch {result['torch'] or 'not installed'}; float32, medians of {result['repetitions']} turns.",
+        "",
+        f"Tests on the GPU: {'passed' if result['tests']['passed'] else 'FAILED'} ({result['tests']['summary']}).",
+        "",
+        "| network | ratio | median | lowest | highest |",
+        "|---|---|---|---|---|",
+    ]
+    for work, ratios in result["ratios"].items():
+        for name, r in ratios.items():
+            lines.append(f"| {work} | {name} | {r['median']:.2f} | {r['lowest']:.2f} | {r['highest']:.2f} |")
+    lines += ["", "| network | method | kernel launches | waits of the host | GPU busy |", "|---|---|---|---|---|"]
+    for work, ways in result["asked"].items():
+        for way, a in ways.items():
+            lines.append(f"| {work} | {way} | {a['launches']:.0f} | {a['waits']:.1f} | {100 * a['busy']:.0f}% |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="directory for gpu.json and gpu.md")
+    parser.add_argument("--repetitions", type=int, default=7, help="turns of each contender (default 7)")
+    options = parser.parse_args()
+    try:
+        check_gpu(0)
+    except InputError as error:
+        sys.exit(f"benchmarks.gpu: {error}")
+    xp, torch_version = cupy(), None
+    if find_spec("torch"):
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch_version = torch.__version__
+    result: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "gpu": xp.cuda.runtime.getDeviceProperties(0)["name"].decode(),
+        "gpus": xp.cuda.runtime.getDeviceCount(),
+        "cupy": xp.__version__,
+        "cuda": xp.cuda.runtime.runtimeGetVersion(),
+        "torch": torch_version,
+        "environment": environment(),
+        "repetitions": options.repetitions,
+        "tests": run_tests(),
+        "ratios": {},
+        "asked": {},
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    for work in works():
+        found = measure(work, options.repetitions, torch_version is not None)
+        result["ratios"][work.title] = {name: asdict(r) for name, r in found.items()}
+        if torch_version is not None:
+            ways = {f"{method} K={K}": asdict(asked(work, method, K)) for method, K in (("bp", 1), ("ddg", 2))}
+            result["asked"][work.title] = ways
+        (options.out / "gpu.json").write_text(json.dumps(result, indent=2) + "\n")  # what is known, should time run out
+        (options.out / "gpu.md").write_text(report(result))
+    print(report(result))
+    waits = [way["waits"] for ways in result["asked"].values() for way in ways.values()]
+    if not result["tests"]["passed"] or any(waits):
+        sys.exit("benchmarks.gpu: tests failed, or the host waits within iterations")
+
+
+if __name__ == "__main__":
+    main()
