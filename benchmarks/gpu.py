@@ -133,7 +133,8 @@ def report(result: Mapping[str, Any]) -> str:
         f"# {result['gpu']}, {result['date']}",
         "",
         f"`python -m benchmarks.gpu`, CuPy {result['cupy']}, CUDA {result['cuda']}, "
-        f"NumPy {result['environment']['numpy']}, PyTorch {result['torch'] or 'not installed'}; float32, medians of {result['repetitions']} turns.",
+        f"NumPy {result['environment']['numpy']}, PyTorch {result['torch'] or 'not installed'}; "
+        f"float32, medians of {result['repetitions']} turns.",
         "",
         f"Tests on the GPU: {'passed' if result['tests']['passed'] else 'FAILED'} ({result['tests']['summary']}).",
         "",
