@@ -58,12 +58,21 @@ class Task:
         self.on_batch(t)
         return self.batch(t)[0]
 
+    def labels(self, t: int) -> Array:
+        """The labels of batch t."""
+        return self.batch(t)[1]
+
+    def messages(self, t: int, micro_batches: int) -> range:
+        """The numbers of the messages that carry batch t across a boundary: one per part, all parts with a sample."""
+        parts = min(micro_batches, len(self.labels(t))) if micro_batches > 1 else 1
+        return range(t * micro_batches, t * micro_batches + parts)
+
     def error_gradient(self, t: int, y: Array) -> Array:
         """The gradient of the loss of batch t with respect to the network's output y; records loss and accuracy.
 
         Raises DivergenceError when the loss is NaN or infinite.
         """
-        labels = self.batch(t)[1]
+        labels = self.labels(t)
         value, dy = self.loss(y, labels)
         loss = float(value)
         if not isfinite(loss):

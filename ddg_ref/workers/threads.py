@@ -19,30 +19,34 @@ UNWINDING_SECONDS = 2.0
 
 
 class Link:
-    """Two channels between neighbours: activations to the right, error gradients to the left."""
+    """Two channels between neighbours: activations to the right, error gradients to the left.
+
+    There must be room for the error gradients that wait between two iterations, also when nobody takes any more.
+    """
 
     def __init__(self, pipeline: Pipeline, k: int, stop: StopSignal) -> None:
         self._activations: Channel[Array | None] = Channel(CAPACITY, stop)
-        self._errors: Channel[Array] = Channel(CAPACITY, stop, pipeline.errors[k - 1])
+        room = max(CAPACITY, pipeline.modules[k - 1].arrival - pipeline.modules[k].delay)
+        self._errors: Channel[Array] = Channel(room, stop, pipeline.errors[k - 1])
         self.give_activation, self.take_activation = self._activations.give, self._activations.take
         self.take_error = self._errors.take
 
-    def give_error(self, batch: int, dx: Array | None) -> None:
+    def give_error(self, number: int, dx: Array | None) -> None:
         assert dx is not None  # only module 1 has none, and to its left lies the data
-        self._errors.give(batch, dx)
+        self._errors.give(number, dx)
 
 
 class Source(Data):
     """The data, for workers that can be called off: a single module has no channel that would tell it."""
 
-    def __init__(self, task: Task, stop: StopSignal) -> None:
-        super().__init__(task)
+    def __init__(self, task: Task, micro_batches: int, stop: StopSignal) -> None:
+        super().__init__(task, micro_batches)
         self._stop = stop
 
-    def take_activation(self, batch: int) -> Array | None:
+    def take_activation(self, number: int) -> Array | None:
         if self._stop.is_set:
             raise StoppedError
-        return super().take_activation(batch)
+        return super().take_activation(number)
 
 
 class Worker(Thread):
@@ -82,8 +86,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Source(task, signal), *links]
-    rights: list[Right] = [*links, Objective(task)]
+    lefts: list[Left] = [Source(task, pipeline.micro_batches, signal), *links]
+    rights: list[Right] = [*links, Objective(task, pipeline.micro_batches)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
         for module, left, right in zip(pipeline.modules, lefts, rights, strict=True)
