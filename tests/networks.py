@@ -1,5 +1,6 @@
 """Small training problems for the engines: a network, batches, and everything an engine is given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,15 +71,21 @@ class Problem:
 
 
 @st.composite
-def problems(draw: st.DrawFn, max_modules: int = 7, max_iterations: int = 9) -> Problem:
-    model = draw(st.sampled_from(sorted(SHAPES)))
+def problems(
+    draw: st.DrawFn,
+    max_modules: int = 7,
+    max_iterations: int = 9,
+    models: Sequence[str] = sorted(SHAPES),
+    dtypes: Sequence[str] = ("float32", "float64"),
+) -> Problem:
+    model = draw(st.sampled_from(models))
     n = len(Problem(model).network().steps())
     K = draw(st.integers(1, min(n, max_modules)))
     cuts = draw(st.sets(st.integers(1, n - 1), min_size=K - 1, max_size=K - 1))
     return Problem(
         model,
         draw(st.sampled_from(sorted(OPTIMIZERS))),
-        draw(st.sampled_from(["float32", "float64"])),
+        draw(st.sampled_from(dtypes)),
         tuple(sorted(cuts)),
         draw(st.integers(0, max_iterations)),
         draw(st.integers(0, 2**16)),
