@@ -48,7 +48,7 @@ class Config:
     shrink: float | None = _option(None, "Factor of the error gradient at each boundary (fdg, 1).")
     micro_batches: int | None = _option(None, "Parts into which a batch is split (gpipe, 4).")
     synthesizer_width: int | None = _option(
-        None, "Hidden units or channels of a synthesizer (dni, as many as the module's output has, 16 at least)."
+        None, "Hidden units (256 at least) or channels (16 at least) of a synthesizer (dni, as the module's output)."
     )
     synthesizer_lr: float | None = _option(None, "Its step size (dni, 0.003).")
     synthesizer_labels: bool | None = _option(None, "Tell it the labels (dni, off).")

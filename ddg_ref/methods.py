@@ -41,7 +41,7 @@ class Method:
     shrink: float = 1.0
     """What the error gradient is multiplied by at each boundary."""
     synthesizer_width: int | None = None
-    """Hidden units or channels of a synthesizer; None: as many as the module's output has, 16 at least."""
+    """Hidden units or channels of a synthesizer; None: as many as the module's output has, 256 or 16 at least."""
     synthesizer_lr: float = 3e-3
     """Its step size."""
     synthesizer_labels: bool = False

@@ -17,15 +17,16 @@ from ddg_ref.losses import mean_squared_error
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Adam
 
-NARROWEST = 16
-"""Hidden units or channels, where nothing else is asked for."""
+UNITS, CHANNELS = 256, 16
+"""The hidden layer has as many as the module's output, but these at least, where nothing else is asked for."""
 
 
 class Synthesizer:
-    """Guesses dy from y (N, *shape), and from the labels if it is told them: two layers with ReLU between.
+    """Guesses dy from y (N, *shape), and from the labels if it is told them: two layers, batch norm and ReLU between.
 
-    Images (H, W, C) pass through 3x3 convolutions with batch norm, (2, H, W, C) as images of 2C channels, everything
-    else through linear layers. The output layer begins at zero, so the first guess is zero.
+    Images (H, W, C) pass through 3x3 convolutions, (2, H, W, C) as images of 2C channels, everything else through
+    linear layers. The output layer begins at zero, so the first guess is zero. Batch norm bounds a guess whatever has
+    become of y: without it, guesses and outputs drive each other up. Always over the batch, so it has no statistics.
 
     What it learns is N dy, the gradient of a sample's own loss: its size does not depend on the batch's.
     `outputs` holds the outputs whose error gradients are still to come, oldest first: (batch, y).
@@ -38,14 +39,14 @@ class Synthesizer:
         told = self._classes = classes if method.synthesizer_labels else 0
         if self._image is not None:
             channels = self._image[2]
-            width = method.synthesizer_width or max(channels, NARROWEST)
-            layers: list[Layer] = [Conv2d(channels + told, width, padding=1, bias=False), BatchNorm(width), ReLU()]
-            layers.append(Conv2d(width, channels, padding=1, init=zeros))
+            width = method.synthesizer_width or max(channels, CHANNELS)
+            first: Layer = Conv2d(channels + told, width, padding=1, bias=False)
+            last: Layer = Conv2d(width, channels, padding=1, init=zeros)
         else:
             size = prod(shape)
-            width = method.synthesizer_width or max(size, NARROWEST)
-            layers = [Linear(size + told, width), ReLU(), Linear(width, size, init=zeros)]
-        self.layers = Sequential(layers)
+            width = method.synthesizer_width or max(size, UNITS)
+            first, last = Linear(size + told, width), Linear(width, size, init=zeros)
+        self.layers = Sequential([first, BatchNorm(width), ReLU(), last])
         self.params: Params = self.layers.init(rng, dtype)
         self.optimizer, self._gamma = Adam(), method.synthesizer_lr
         self.optimizer_state = self.optimizer.init(self.params)
