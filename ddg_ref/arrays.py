@@ -111,6 +111,25 @@ def widened(x: Array) -> tuple[Array, int]:
     return x.reshape(-1, width * x.shape[-1]), width
 
 
+def split(x: Array, parts: int) -> list[Array]:
+    """x (N, ...) in so many parts, whose numbers of samples differ by one at the most; views, not copies."""
+    return [x] if parts == 1 else list(xp_of(x).array_split(x, parts))
+
+
+def joined(parts: list[Array]) -> Array:
+    """What `split` took apart."""
+    whole: Array = parts[0] if len(parts) == 1 else xp_of(parts[0]).concatenate(parts)
+    return whole
+
+
+def total(grads: list[Params]) -> Params:
+    """The sum of gradients of the same parameters, in their order."""
+    first, *more = grads
+    for part in more:
+        first = {name: g + part[name] for name, g in first.items()}
+    return first
+
+
 def column_sums(x: Array) -> Array:
     """Sum of `x` over every axis but the last: shape (..., C) -> (C,), same dtype.
 

@@ -4,11 +4,13 @@ A checkpoint is a directory of three files: `tensors.safetensors`, `state.json`,
 `sha256sum -c` understands). It is written beside the others under another name, flushed to the disk, and renamed: a
 directory with a checkpoint's name is whole, whenever the process was killed. The last two are kept.
 
-What is in flight at iteration t follows from the method's delays alone: module k holds the batches max(0, t-d_k) to
-t-1, and above it wait the error gradients of the batches max(0, t-d_k) to t-1-d_{k+1}, as far as the run has them. A
-checkpoint stores their input, the weights that their forward pass used, and the error gradients; the caches are
-computed anew, which gives the same bits. So the names, shapes and dtypes of all tensors are known before the file is
-opened, and whatever differs is refused. Nothing is unpickled, and nothing is allocated on a file's word.
+What is in flight at iteration t follows from the method's row alone. Module k holds the batches max(0, t-d_k) to t-1;
+above it wait the error gradients of the batches max(0, t-a_k) to t-1-d_{k+1}, as far as the run has them, where a_k is
+how long it waits for one: the delay, and one more where a synthesizer goes before. A checkpoint stores the batches'
+input, the weights that their forward pass used unless they are replayed with others, the error gradients, and what the
+synthesizers know; the caches are computed anew, which gives the same bits. So the names, shapes and dtypes of all
+tensors are known before the file is opened, and whatever differs is refused. Nothing is unpickled, and nothing is
+allocated on a file's word.
 """
 
 import json
@@ -37,6 +39,7 @@ from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
 from ddg_ref.rundir import CHECKPOINTS
+from ddg_ref.synthesizers import Synthesizer
 from ddg_ref.task import BatchResult
 from ddg_ref.training import Record, Training, make_network
 
@@ -74,11 +77,24 @@ def waiting(training: Training, module: Module) -> range:
     if module is training.pipeline.modules[-1]:
         return range(0)
     above, t = training.pipeline.modules[module.k], training.clock
-    return range(max(0, t - module.delay), min(t - above.delay, training.task.iterations))
+    return range(max(0, t - module.arrival), min(t - above.delay, training.task.iterations))
+
+
+def unlearned(training: Training, module: Module) -> range:
+    """The batches whose outputs the synthesizer of `module`, if it has one, has still to learn from."""
+    t = training.clock
+    return range(max(0, t - module.arrival), min(t, training.task.iterations) if module.synthesizer else 0)
+
+
+def lessons(training: Training, module: Module) -> int:
+    """How many steps its synthesizer has made."""
+    return min(steps_before(training.clock, module.arrival), training.task.iterations)
 
 
 def stashed(training: Training, module: Module) -> list[int]:
     """The versions of the weights that batches in flight refer to, besides the present one."""
+    if not module.stashes:
+        return []
     versions = {steps_before(batch, module.delay) for batch in in_flight(training, module)}
     return sorted(versions - {steps_of(training, module)})
 
@@ -125,7 +141,14 @@ def stands_between_iterations(training: Training) -> bool:
         module.optimizer_state.step == steps_of(training, module)
         and [flight.batch for flight in module.queue] == list(in_flight(training, module))
         and [batch for batch, _ in errors] == list(waiting(training, module))
+        and (module.synthesizer is None or _has_learned(training, module, module.synthesizer))
         for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True)
+    )
+
+
+def _has_learned(training: Training, module: Module, synthesizer: Synthesizer) -> bool:
+    return synthesizer.optimizer_state.step == lessons(training, module) and (
+        [batch for batch, _ in synthesizer.outputs] == list(unlearned(training, module))
     )
 
 
@@ -179,6 +202,11 @@ def tensors_of(training: Training) -> Params:
             if version in stashed(training, module):
                 tensors |= {f"stash/{k}/{version}/{name}": array for name, array in flight.params.items()}
         tensors |= {f"errors/{k}/{batch}": dy for batch, dy in errors}
+        if (synthesizer := module.synthesizer) is not None:
+            tensors |= {f"synthesizer/{k}/params/{name}": array for name, array in synthesizer.params.items()}
+            for slot, arrays in synthesizer.optimizer_state.slots.items():
+                tensors |= {f"synthesizer/{k}/slots/{slot}/{name}": array for name, array in arrays.items()}
+            tensors |= {f"outputs/{k}/{batch}": y for batch, y in synthesizer.outputs}
     return {name: np.ascontiguousarray(to_host(array)) for name, array in tensors.items()}
 
 
@@ -405,6 +433,12 @@ def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
         sample = module.layers.output_shape(sample)
         for batch in waiting(training, module):
             shapes[f"errors/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
+        for batch in unlearned(training, module):
+            shapes[f"outputs/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
+        if (synthesizer := module.synthesizer) is not None:
+            for name, shape in synthesizer.layers.parameter_shapes().items():
+                for kind in ("params", *(f"slots/{slot}" for slot in synthesizer.optimizer.slots)):
+                    shapes[f"synthesizer/{k}/{kind}/{name}"] = shape
     return {name: (shape, "float64") for name, shape in tables.items()} | {
         name: (shape, training.config.dtype) for name, shape in shapes.items()
     }
@@ -431,6 +465,12 @@ def _restore_module(training: Training, module: Module, tensors: dict[str, Array
     for version in stashed(training, module):
         versions[version] = {name: tensors[f"stash/{k}/{version}/{name}"] for name in own}
     for batch in in_flight(training, module):
-        module.replay(batch, tensors[f"in_flight/{k}/{batch}"], versions[steps_before(batch, module.delay)])
+        module.restore(batch, tensors[f"in_flight/{k}/{batch}"], versions.get(steps_before(batch, module.delay), {}))
     errors = training.pipeline.errors[k - 1]
     errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training, module))
+    if (synthesizer := module.synthesizer) is not None:
+        of, names = f"synthesizer/{k}", list(synthesizer.params)
+        synthesizer.params = {name: tensors[f"{of}/params/{name}"] for name in names}
+        slots = {s: {name: tensors[f"{of}/slots/{s}/{name}"] for name in names} for s in synthesizer.optimizer.slots}
+        synthesizer.optimizer_state = OptimizerState(lessons(training, module), slots)
+        synthesizer.outputs.extend((batch, tensors[f"outputs/{k}/{batch}"]) for batch in unlearned(training, module))

@@ -22,7 +22,8 @@ from rich.table import Table
 from ddg_ref import checkpoints, plots, rundir
 from ddg_ref.config import Config, whole_numbers
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import DivergenceError, InputError, LaunchError, StallError, WorkerError
+from ddg_ref.errors import DivergenceError, InputError, LaunchError, StallError, WorkerError, choose
+from ddg_ref.methods import METHOD_OPTIONS, METHODS
 from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
 from ddg_ref.training import Run, Training
 from ddg_ref.workers import launch
@@ -40,16 +41,22 @@ MaybeOut = Annotated[Path | None, typer.Option(help="Directory to write into; it
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that the directory holds already.")]
 
 
-def takes_config(*omit: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the fields of Config as options, less those in `omit`, and pass it the Config made of them."""
+def takes_config(*omit: str, apart: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of Config as options, less those in `omit`, and pass it the Config made of them.
+
+    Those in `apart` do not go into it: the command gets what was given of them as a dictionary of that name.
+    """
     hints = get_type_hints(Config)
     chosen = [option for option in fields(Config) if option.name not in omit]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in signature(command).parameters.values() if p.name != "config"]
+        own = [p for p in signature(command).parameters.values() if p.name not in ("config", "apart")]
 
         def run(**given: Any) -> None:
             options = {option.name: given.pop(option.name) for option in chosen}
+            if apart:
+                values = {name: options.pop(name) for name in apart}
+                given["apart"] = {name: value for name, value in values.items() if value is not None}
             command(Config(**options), **given)
 
         added = [
@@ -199,18 +206,29 @@ def parse_runs(text: str) -> list[tuple[str, int]]:
 
 
 @app.command()
-@takes_config("method", "modules")
+@takes_config("method", "modules", apart=METHOD_OPTIONS)
 def compare(
     config: Config,
+    apart: dict[str, Any],
     out: Out,
     runs: Annotated[str, typer.Option(help="What to compare, method:K with commas between.")] = "bp,ddg:2,ddg:4",
     overwrite: Overwrite = False,
 ) -> None:
-    """Train the same network in several ways, epoch by epoch in turn; print one table and draw one figure."""
+    """Train the same network in several ways, epoch by epoch in turn; print one table and draw one figure.
+
+    An option that not all of the methods have goes to those that have it.
+    """
     if config.engine == "mpi":
         raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
     rundir.claim(out, overwrite=overwrite)
-    configs = [replace(config, method=method, modules=K) for method, K in parse_runs(runs)]
+    configs = []
+    for method, K in parse_runs(runs):
+        options = METHODS[choose("method", method, METHODS)].options
+        own = {name: value for name, value in apart.items() if name in options}
+        configs.append(replace(config, method=method, modules=K, **own))
+    for name in apart:
+        if all(getattr(c, name) is None for c in configs):
+            raise InputError(f"{name}: expected runs of a method that has this option, got {runs}; leave it out")
     directories = [rundir.claim(out / f"{c.method}-{c.modules}", overwrite=overwrite) for c in configs]
     if len(set(directories)) < len(directories):
         raise InputError(f"runs: expected each method:K once, got {runs}; leave the repetitions out")
@@ -242,7 +260,7 @@ def compare(
         shown = "-" if speed_up is None else f"{speed_up:.2f}"
         table.add_row(run.config.method, str(run.config.modules), accuracy, milliseconds(run), shown)
     plots.comparison(finished).savefig(out / "compare.png")
-    shared = {name: value for name, value in asdict(config).items() if name not in ("method", "modules")}
+    shared = {name: value for name, value in asdict(config).items() if name not in ("method", "modules")} | apart
     result = {"config": shared, "environment": rundir.environment(), "runs": rows}
     (out / "compare.json").write_text(dumps(result, indent=2) + "\n")
     Console().print(table)

@@ -1,7 +1,7 @@
 """What a training run is asked to do: one record from which the command line is made and which `run.json` repeats."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from math import isfinite
 from types import NoneType
@@ -14,7 +14,7 @@ from ddg_ref.devices import device_names
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import InputError, choose
 from ddg_ref.losses import LOSSES
-from ddg_ref.methods import METHODS
+from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.models import MODELS
 from ddg_ref.optimizers import OPTIMIZERS, Optimizer
 from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, Schedule, WarmUp
@@ -46,6 +46,13 @@ class Config:
     depth: int | None = _option(None, "Linear layers (mlp, 4), convolutions (cnn, 4), or 6n+2 (resnet, 8).")
     loss: str = _option("cross-entropy", f"Loss: {_names(LOSSES)}.")
     method: str = _option("ddg", f"Training method: {_names(METHODS)}.")
+    shrink: float | None = _option(None, "Factor of the error gradient at each boundary (fdg, 1).")
+    micro_batches: int | None = _option(None, "Parts into which a batch is split (gpipe, 4).")
+    synthesizer_width: int | None = _option(
+        None, "Hidden units (256 at least) or channels (16 at least) of a synthesizer (dni, as the module's output)."
+    )
+    synthesizer_lr: float | None = _option(None, "Its step size (dni, 0.003).")
+    synthesizer_labels: bool | None = _option(None, "Tell it the labels (dni, off).")
     modules: int = _option(2, "K, the number of modules the network is cut into.")
     split: str = _option(
         "cost",
@@ -91,7 +98,7 @@ class Config:
             choose(name, getattr(self, name), valid)
         if not (isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr: expected a finite number > 0, got {self.lr}; 0.05 is a start")
-        for name in ("modules", "batch_size", "checkpoint_every"):
+        for name in ("modules", "batch_size", "checkpoint_every", "micro_batches", "synthesizer_width"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected a whole number >= 1, got {value}; choose a larger one")
@@ -99,12 +106,17 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InputError(f"{name}: expected a whole number >= 0, got {value}; choose a larger one")
-        for name in ("factor", "period", "stall_timeout"):
+        for name in ("factor", "period", "stall_timeout", "synthesizer_lr"):
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")
+        if self.shrink is not None and not 0 < self.shrink <= 1:
+            raise InputError(
+                f"shrink: expected a number in (0, 1], got {self.shrink}; 1 leaves the gradients as they are"
+            )
         self.cuts()
         self.device_names()
+        self.make_method()
         self.make_optimizer()
         self.make_schedule(per_epoch=1)
 
@@ -124,14 +136,19 @@ class Config:
         """The name of each module's device."""
         return device_names(self.device, self.modules)
 
+    def make_method(self) -> Method:
+        """The method's row, with the numbers that were given."""
+        row = METHODS[self.method]
+        return replace(row, **self._given("method", METHOD_OPTIONS, row.options))
+
     def make_optimizer(self) -> Optimizer:
         """The optimizer, with the options that were given."""
         names = ("momentum", "nesterov", "beta1", "beta2", "eps", "weight_decay")
-        return OPTIMIZERS[self.optimizer](**self._given("optimizer", names, OPTIMIZERS[self.optimizer]))
+        return OPTIMIZERS[self.optimizer](**self._given("optimizer", names, _parameters(OPTIMIZERS[self.optimizer])))
 
     def make_schedule(self, per_epoch: int) -> Schedule:
         """The step sizes by iteration; milestones, given in epochs, become iterations."""
-        given = self._given("schedule", ("milestones", "factor", "period"), SCHEDULES[self.schedule])
+        given = self._given("schedule", ("milestones", "factor", "period"), _parameters(SCHEDULES[self.schedule]))
         if self.schedule == "multi-step":
             if "milestones" not in given:
                 raise InputError(
@@ -144,7 +161,7 @@ class Config:
 
     def model_options(self) -> Mapping[str, int]:
         """The options given for the model."""
-        return self._given("model", ("width", "depth"), MODELS[choose("model", self.model, MODELS)])
+        return self._given("model", ("width", "depth"), _parameters(MODELS[choose("model", self.model, MODELS)]))
 
     def total_iterations(self, per_epoch: int) -> int:
         """How many batches the run has."""
@@ -153,13 +170,17 @@ class Config:
         by_epochs = self.epochs * per_epoch
         return by_epochs if self.iterations is None else min(by_epochs, self.iterations)
 
-    def _given(self, kind: str, names: tuple[str, ...], maker: Any) -> dict[str, Any]:
+    def _given(self, kind: str, names: tuple[str, ...], known: Container[str]) -> dict[str, Any]:
         """Those of the named options that were given; each must be one that the chosen `kind` has."""
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         for name in given:
-            if name not in signature(maker).parameters:
+            if name not in known:
                 raise InputError(f"{name}: {kind} {getattr(self, kind)} has no such option; leave it out")
         return given
+
+
+def _parameters(maker: Any) -> Container[str]:
+    return signature(maker).parameters
 
 
 def plain(name: str, value: Any, hint: Any) -> Any:

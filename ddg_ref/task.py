@@ -70,12 +70,21 @@ class Task:
         self.on_batch(t)
         return self.batch(t)[0]
 
+    def labels(self, t: int) -> Array:
+        """The labels of batch t."""
+        return self.batch(t)[1]
+
+    def messages(self, t: int, micro_batches: int) -> range:
+        """The numbers of the messages that carry batch t across a boundary: one per part, all parts with a sample."""
+        parts = min(micro_batches, len(self.labels(t))) if micro_batches > 1 else 1
+        return range(t * micro_batches, t * micro_batches + parts)
+
     def error_gradient(self, t: int, y: Array) -> Array:
         """The gradient of the loss of batch t with respect to the network's output y; records loss and accuracy.
 
         Raises DivergenceError when the loss is NaN or infinite; on a GPU that shows when the results are read.
         """
-        labels = placed_like(y, self.batch(t)[1])
+        labels = placed_like(y, self.labels(t))
         loss, dy = self.loss(y, labels)
         correct = (y.argmax(axis=1) == labels).sum()
         result = BatchResult(t, loss, correct, len(labels), perf_counter())

@@ -22,10 +22,10 @@ from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.losses import LOSSES, Loss
-from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
 from ddg_ref.splitting import balance, check_cuts, check_module_count
+from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
 
@@ -116,14 +116,18 @@ class Training:
         )
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.steps()))
+        method = config.make_method()
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
-            METHODS[config.method],
+            method,
             config.make_optimizer(),
             self.network.init(np.random.default_rng(config.seed), config.dtype),
             self.network.init_stats(config.dtype),
-            self.devices,
+            synthesizers=synthesizers_for(
+                method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype
+            ),
+            devices=self.devices,
         )
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []

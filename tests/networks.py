@@ -1,6 +1,8 @@
 """Small training problems for the engines: a network, batches, and everything an engine is given."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from ddg_ref.models import MODELS
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import SGD, Adam
 from ddg_ref.schedules import Harmonic
+from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
 
 SHAPES = {"mlp": (6,), "cnn": (4, 4, 2), "resnet": (6, 6, 2)}
@@ -50,12 +53,20 @@ class Problem:
         size = {"depth": 4, "width": 5} if self.model == "mlp" else {"width": 2}
         return Sequential(MODELS[self.model](SHAPES[self.model], CLASSES, **size))
 
-    def pipeline(self, method: str) -> Pipeline:
-        network = self.network()
+    def pipeline(self, method: str, **options: Any) -> Pipeline:
+        network, row = self.network(), replace(METHODS[method], **options)
         params = network.init(np.random.default_rng(self.seed), self.dtype)
         stats = network.init_stats(self.dtype)
-        devices = [make_device(self.devices[k % len(self.devices)]) for k in range(self.modules)]
-        return Pipeline.cut(network, self.cuts, METHODS[method], OPTIMIZERS[self.optimizer], params, stats, devices)
+        return Pipeline.cut(
+            network,
+            self.cuts,
+            row,
+            OPTIMIZERS[self.optimizer],
+            params,
+            stats,
+            synthesizers=synthesizers_for(row, network, self.cuts, SHAPES[self.model], self.seed, self.dtype),
+            devices=[make_device(self.devices[k % len(self.devices)]) for k in range(self.modules)],
+        )
 
     def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, t))
@@ -65,22 +76,28 @@ class Problem:
     def task(self) -> Task:
         return Task(self.batch, softmax_cross_entropy, Harmonic(0.1, period=10), self.iterations)
 
-    def run(self, engine: str, method: str, *, drain: bool = True) -> Pipeline:
-        pipeline = self.pipeline(method)
+    def run(self, engine: str, method: str, *, drain: bool = True, **options: Any) -> Pipeline:
+        pipeline = self.pipeline(method, **options)
         ENGINES[engine](pipeline, self.task(), 0, self.iterations + (pipeline.delay if drain else 0))
         return pipeline
 
 
 @st.composite
-def problems(draw: st.DrawFn, max_modules: int = 7, max_iterations: int = 9) -> Problem:
-    model = draw(st.sampled_from(sorted(SHAPES)))
+def problems(
+    draw: st.DrawFn,
+    max_modules: int = 7,
+    max_iterations: int = 9,
+    models: Sequence[str] = sorted(SHAPES),
+    dtypes: Sequence[str] = ("float32", "float64"),
+) -> Problem:
+    model = draw(st.sampled_from(models))
     n = len(Problem(model).network().steps())
     K = draw(st.integers(1, min(n, max_modules)))
     cuts = draw(st.sets(st.integers(1, n - 1), min_size=K - 1, max_size=K - 1))
     return Problem(
         model,
         draw(st.sampled_from(sorted(OPTIMIZERS))),
-        draw(st.sampled_from(["float32", "float64"])),
+        draw(st.sampled_from(dtypes)),
         tuple(sorted(cuts)),
         draw(st.integers(0, max_iterations)),
         draw(st.integers(0, 2**16)),
@@ -102,4 +119,11 @@ def state(pipeline: Pipeline) -> dict[str, np.ndarray]:
         for slot, arrays in module.optimizer_state.slots.items()
         for name, array in arrays.items()
     }
-    return hosted(pipeline.params | pipeline.stats | slots)
+    synthesizers = {
+        f"synthesizer.{module.k}.{kind}.{name}": array
+        for module in pipeline.modules
+        if module.synthesizer is not None
+        for kind, arrays in ({"params": module.synthesizer.params} | module.synthesizer.optimizer_state.slots).items()
+        for name, array in arrays.items()
+    }
+    return hosted(pipeline.params | pipeline.stats | slots | synthesizers)

@@ -12,6 +12,8 @@ from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 
 METHOD = st.sampled_from(sorted(METHODS))
+PLAIN = ("bp", "ddg", "fdg", "pipedream")
+"""The methods whose every module applies plain gradients of whole batches, at weights that the network has had."""
 ENGINE = st.sampled_from(IN_PROCESS)
 
 
@@ -56,17 +58,18 @@ def test_bp_is_plain_backpropagation_however_cut(problem, engine):
     assert_same_bits(problem.run(engine, "bp").params, plain_backpropagation(problem))
 
 
-@given(problems(max_modules=1), ENGINE)
-@settings(max_examples=30)
-def test_ddg_with_one_module_is_plain_backpropagation(problem, engine):
-    assert_same_bits(problem.run(engine, "ddg").params, plain_backpropagation(problem))
-
-
-@given(problems(), ENGINE, st.booleans())
+@given(problems(max_modules=1), st.sampled_from([name for name in METHODS if name != "gpipe"]), ENGINE)
 @settings(max_examples=60)
-def test_snapshot_oracle(problem, engine, drain):
-    """What module k applies at t is the plain gradient of batch t-K+k at the weights of iteration t-K+k."""
-    pipeline, task, network = problem.pipeline("ddg"), problem.task(), problem.network()
+def test_with_one_module_every_method_is_plain_backpropagation(problem, method, engine):
+    """But the one that splits batches, for which see test_methods.py."""
+    assert_same_bits(problem.run(engine, method).params, plain_backpropagation(problem))
+
+
+@given(problems(), st.sampled_from(PLAIN), ENGINE, st.booleans())
+@settings(max_examples=120)
+def test_snapshot_oracle(problem, method, engine, drain):
+    """What module k applies at t is the plain gradient of batch t-d_k at the weights of iteration t-d_k."""
+    pipeline, task, network = problem.pipeline(method), problem.task(), problem.network()
     snapshots, applied = [], {}
     end = problem.iterations + (pipeline.delay if drain else 0)
     for module in pipeline.modules:
@@ -83,7 +86,7 @@ def test_snapshot_oracle(problem, engine, drain):
     expected = set()
     for module in pipeline.modules:
         for t in range(end):
-            batch = t - problem.modules + module.k
+            batch = t - METHODS[method].delay(module.k, problem.modules)
             if not 0 <= batch < problem.iterations:
                 continue
             expected.add((module.k, t))
@@ -94,20 +97,25 @@ def test_snapshot_oracle(problem, engine, drain):
     assert applied.keys() == expected
 
 
-@given(problems(), ENGINE)
-@settings(max_examples=40)
-def test_every_batch_counts_once_after_draining(problem, engine):
-    pipeline = problem.run(engine, "ddg")
+@given(problems(), METHOD, ENGINE)
+@settings(max_examples=80)
+def test_every_batch_counts_once_after_draining(problem, method, engine):
+    pipeline = problem.run(engine, method)
     assert [module.optimizer_state.step for module in pipeline.modules] == [problem.iterations] * problem.modules
-    assert not any(module.queue for module in pipeline.modules)
+    assert not any(module.queue or module.caches for module in pipeline.modules)
     assert not any(pipeline.errors)
+    for module in pipeline.modules:
+        if module.synthesizer is not None:
+            assert module.synthesizer.optimizer_state.step == problem.iterations
+            assert not module.synthesizer.outputs
 
 
-@given(problems(), ENGINE)
-@settings(max_examples=40)
-def test_without_draining_module_k_is_its_delay_behind(problem, engine):
-    pipeline = problem.run(engine, "ddg", drain=False)
-    steps = [max(0, problem.iterations - (problem.modules - module.k)) for module in pipeline.modules]
+@given(problems(), METHOD, ENGINE)
+@settings(max_examples=80)
+def test_without_draining_module_k_is_its_delay_behind(problem, method, engine):
+    pipeline = problem.run(engine, method, drain=False)
+    delays = [METHODS[method].delay(k, problem.modules) for k in range(1, problem.modules + 1)]
+    steps = [max(0, problem.iterations - delay) for delay in delays]
     assert [module.optimizer_state.step for module in pipeline.modules] == steps
     assert [len(module.queue) for module in pipeline.modules] == [problem.iterations - step for step in steps]
 
@@ -120,27 +128,30 @@ def test_module_does_not_move_before_its_first_gradient_arrives():
     assert moved == [False, True, True]
 
 
-def test_methods_differ():
-    """Were the delay ignored, everything above would still agree."""
-    problem = Problem(cuts=(2, 4))
-    ddg, bp = problem.run("reference", "ddg").params, problem.run("reference", "bp").params
-    assert not all((ddg[name] == bp[name]).all() for name in ddg)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("ddg", "pipedream")])
+def test_methods_differ(method):
+    """Were the delay ignored, or any other field, everything above would still agree."""
+    problem = Problem(cuts=(2, 4), iterations=6)
+    ddg, other = problem.run("reference", "ddg").params, problem.run("reference", method).params
+    assert not all((ddg[name] == other[name]).all() for name in ddg)
 
 
-def test_results_hold_each_batch_once_in_order():
+@pytest.mark.parametrize("method", METHODS)
+def test_results_hold_each_batch_once_in_order(method):
     problem = Problem(cuts=(2, 4), iterations=6)
     for engine in IN_PROCESS:
-        pipeline, task = problem.pipeline("ddg"), problem.task()
+        pipeline, task = problem.pipeline(method), problem.task()
         ENGINES[engine](pipeline, task, 0, problem.iterations + pipeline.delay)
         assert [result.iteration for result in task.results] == list(range(6))
         assert all(result.size == 6 for result in task.results)
 
 
 @pytest.mark.parametrize("engine", IN_PROCESS)
-def test_messages_are_never_written_to(engine):
+@pytest.mark.parametrize("method", METHODS)
+def test_messages_are_never_written_to(engine, method):
     """An activation is shared by the modules on both sides of a cut: freeze everything that a layer hands on."""
     problem = Problem("resnet", cuts=(1, 3, 5, 7), iterations=6)
-    pipeline = problem.pipeline("ddg")
+    pipeline = problem.pipeline(method)
     for module in pipeline.modules:
         forward, backward = module.forward, module.backward
 
@@ -157,4 +168,4 @@ def test_messages_are_never_written_to(engine):
 
         module.forward, module.backward = frozen_forward, frozen_backward
     ENGINES[engine](pipeline, problem.task(), 0, problem.iterations + pipeline.delay)
-    assert_same_bits(pipeline.params, problem.run("reference", "ddg").params)
+    assert_same_bits(pipeline.params, problem.run("reference", method).params)

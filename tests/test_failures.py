@@ -14,6 +14,7 @@ from networks import IN_PROCESS, Problem
 
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, WorkerError
+from ddg_ref.methods import METHODS
 from ddg_ref.workers import threads
 
 CUTS = (2, 4, 6)
@@ -28,18 +29,19 @@ class PlantedError(Exception):
 def plant(module, phase, iteration):
     """Make `module` raise in its call of `phase` that belongs to `iteration`."""
     original, calls = getattr(module, phase), []
+    parts = 1 if phase == "update" else module.micro_batches
     first = 0 if phase == "forward" else module.delay
 
     def broken(*args):
         calls.append(None)
-        if first + len(calls) - 1 == iteration:
+        if first + (len(calls) - 1) // parts == iteration:
             raise PlantedError(f"{phase} {iteration}")
         return original(*args)
 
     setattr(module, phase, broken)
 
 
-@pytest.mark.parametrize("method", ["bp", "ddg"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("phase", ["forward", "backward", "update"])
 def test_failure_in_any_module_and_iteration_reaches_the_caller(method, phase):
     before = threading.active_count()

@@ -38,17 +38,22 @@ class PlantedError(Exception):
 
 
 def points(method, k, modules=K, iterations=ITERATIONS):
-    """Every (iteration, phase) that module k goes through, in its order."""
-    delay = METHODS[method].delay(k, modules)
-    for t in range(iterations + (METHODS[method].delay(1, modules))):
+    """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
+    row = METHODS[method]
+    delay, guesses = row.delay(k, modules), row.error == "synthesizer"
+    for t in range(iterations + max(row.delay(1, modules), guesses)):
         if t < iterations:
-            yield from ((t, phase) for phase in FORWARD_PHASES)
+            yield from ((t, phase) for _ in range(row.micro_batches) for phase in FORWARD_PHASES)
         if 0 <= t - delay < iterations:
-            yield from ((t, phase) for phase in BACKWARD_PHASES)
+            first = "synthesize" if guesses and k < modules else "take error"
+            yield from ((t, phase) for _ in range(row.micro_batches) for phase in (first, *BACKWARD_PHASES[1:-1]))
+            yield t, "update"
+        if guesses and k < modules and t >= 1:
+            yield from ((t, phase) for phase in ("take error", "train synthesizer"))
 
 
-WORKERS = [(method, k) for method in ("bp", "ddg") for k in range(1, K + 1)]
-EVERYWHERE = [(method, k, t, phase) for method, k in WORKERS for t, phase in points(method, k)]
+WORKERS = [(method, k) for method in METHODS for k in range(1, K + 1)]
+EVERYWHERE = [(method, k, t, phase) for method, k in WORKERS for t, phase in dict.fromkeys(points(method, k))]
 
 
 def start(method, fault, **options):
@@ -96,7 +101,7 @@ def nothing_left():
 
 def test_the_phases_are_all_there_are():
     """The table of points is the list of what the hook is told."""
-    for method in ("bp", "ddg"):
+    for method in METHODS:
         seen = {k: [] for k in range(1, K + 1)}
         _, run = start(method, lambda k, phase, t, seen=seen: seen[k].append((t, phase)))
         run()
@@ -158,11 +163,11 @@ def delays(draw):
     cuts = draw(st.sets(st.integers(1, 6), min_size=modules - 1, max_size=modules - 1))
     iterations = draw(st.integers(1, 12))
     problem = Problem(cuts=tuple(sorted(cuts)), iterations=iterations, seed=draw(st.integers(0, 99)))
-    return problem, draw(st.sampled_from(["bp", "ddg"])), draw(st.integers(1, 3)), draw(st.integers(0, 2**32))
+    return problem, draw(st.sampled_from(sorted(METHODS))), draw(st.integers(1, 3)), draw(st.integers(0, 2**32))
 
 
 @given(delays(), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=250)
 def test_delays_change_no_bit_and_nobody_hangs(case, drain):
     problem, method, capacity, seed = case
     slow = random.Random(seed).choice([None, *range(1, problem.modules + 1)])  # perhaps one module is slow throughout
@@ -213,7 +218,7 @@ def test_delays_do_not_change_where_a_run_stops_nor_what_is_in_flight(case, stop
     assert_same_bits(state(pipeline), state(problem.run("reference", method)))
 
 
-STALLS = random.Random(0).sample(EVERYWHERE, 24)
+STALLS = random.Random(0).sample(EVERYWHERE, 40)
 
 
 @pytest.mark.parametrize(("method", "k", "t", "phase"), STALLS)

@@ -18,6 +18,7 @@ LEVELS = [
     ["layers.*", "data.*"],
     ["layers.pool"],
     ["layers", "data"],
+    ["synthesizers"],
     ["models", "splitting", "costs", "modules", "task"],
     ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],
     ["workers.threads", "workers.mpi_channel"],

@@ -67,7 +67,7 @@ def test_cuts_must_leave_every_module_a_layer(cuts):
 # What the modules of a cut network are
 
 
-@pytest.mark.parametrize("method", ["bp", "ddg"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cuts", [(4,), (7,), (4, 6), (5, 11, 17), tuple(range(1, 23))], ids=str)
 def test_a_residual_block_can_be_cut_inside(cuts, method):
     problem = Problem("resnet", cuts=cuts, iterations=len(cuts) + 3)

@@ -1,23 +1,30 @@
 """How long an iteration takes on K devices: closed formulas, and a discrete-event simulation of each schedule.
 
 Module k needs F_k for a forward, B_k for a backward, U_k for its update; a message to a neighbour takes `latency`, and
-the error gradient leaves before the update. Three schedules:
+the error gradient leaves before the update. The schedules, and the rows of `ddg_ref.methods` that follow them:
 
-bp         backpropagation: the forward runs up through all modules, the backward down again; only updates overlap.
-two-phase  DDG as the paper schedules it: the forward in sequence, then all backwards and updates at the same time.
-free       DDG free-running: a worker takes the error gradient just before its backward and otherwise waits for nobody.
+bp           backpropagation (bp): forward runs up through all modules, backward down again; only updates overlap.
+two-phase    DDG as the paper schedules it: the forward in sequence, then all backwards and updates at the same time.
+free         DDG free-running (ddg, pipedream): a worker takes the error gradient just before its backward and otherwise
+             waits for nobody. With `Times.replaying()` features replay (fr).
+decoupled    the same with error gradients that have two iterations to cross a boundary (fdg).
+micro-batch  backpropagation in M parts (gpipe): module k+1 works on one while module k works on the next; all forward,
+             then all backward, one update. A part takes an M-th of the time.
+synthesizer  no module waits for an error gradient to go back (dni). After its update it trains its synthesizer on what
+             has come from above for the batch before, which takes S_k; the guess itself is part of B_k.
 
 The times describe a full pipeline, after warm-up. All times in one unit of your choice. Links hold any number of
-messages, but two are enough: before module k gives the activation of iteration t it has gone back in t-1, so module k+1
-has gone back in t-2 and taken the activations up to t-2; before module k+1 gives the error gradient of t, module k has
-gone forward in t, back in t-1, and taken the error gradients up to t-2. A capacity of two never makes anybody wait.
+messages, but for `free` two are enough: before module k gives the activation of iteration t it has gone back in t-1, so
+module k+1 has gone back in t-2 and taken the activations up to t-2; before module k+1 gives the error gradient of t,
+module k has gone forward in t, back in t-1, and taken the error gradients up to t-2. A capacity of two never makes
+anybody wait. For `decoupled` the same holds of three.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +32,7 @@ import numpy as np
 from theory.checks import integer, nonnegative
 from theory.problems import Array
 
-SCHEDULES = ("bp", "two-phase", "free")
+SCHEDULES = ("bp", "two-phase", "free", "decoupled", "micro-batch", "synthesizer")
 Task: TypeAlias = tuple[str, int, int]
 
 
@@ -33,19 +40,24 @@ Task: TypeAlias = tuple[str, int, int]
 class Times:
     """Forward, backward and update times per module, (K,) float64 each (no update: 0), and the latency of a link.
 
-    Raises ValueError for different lengths, no modules, or a negative time.
+    `parts` is M, the number of micro-batches; `learn` (K,) is what module k needs to train its synthesizer, which the
+    last one has not. Raises ValueError for different lengths, no modules, no parts, or a negative time.
     """
 
     forward: Array
     backward: Array
     latency: float = 0.0
     update: Array = field(default_factory=lambda: np.zeros(0))
+    parts: int = 1
+    learn: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         integer("K", len(self.forward), 1)
-        if not len(self.update):
-            object.__setattr__(self, "update", np.zeros(len(self.forward)))
-        for name in ("forward", "backward", "update"):
+        integer("parts", self.parts, 1)
+        for name in ("update", "learn"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.forward)))
+        for name in ("forward", "backward", "update", "learn"):
             times = getattr(self, name)
             if len(times) != len(self.forward):
                 raise ValueError(
@@ -59,6 +71,11 @@ class Times:
     def K(self) -> int:  # noqa: N802
         """Number of modules."""
         return len(self.forward)
+
+    def replaying(self) -> Times:
+        """The same modules where all but the last go forward once more before they go back: features replay."""
+        again = np.append(self.forward[:-1], 0.0)
+        return replace(self, backward=self.backward + again)
 
     @staticmethod
     def balanced(F: float, B: float, K: int, latency: float = 0.0) -> Times:
@@ -80,20 +97,41 @@ def period(times: Times, schedule: str) -> float:
     iteration before at each link, and closes at a one iteration on: b-a+1 iterations in all. The slowest cycle sets the
     pace (a timed event graph; Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992). Without latency:
     the slowest module's F + B + U.
+
+    decoupled: as free, but each link gives an error gradient two iterations, so the cycle takes 2(b-a)+1 of them.
+
+    micro-batch: as bp, and M-1 further parts of the slowest forward and of the slowest backward among the modules from
+    a on: the longest way through a grid of modules and parts. Balanced: (M+K-1)/M times a module's F + B, and 2(K-1)
+    latency + U (Huang et al., 2019, section 2.3).
+
+    synthesizer: the largest of F_k + B_k + U_k + S_k, and of (F_k + F_{k+1} + B_{k+1} + S_k + 2 latency)/2, since what
+    module k+1 passes down in one iteration must be there in the next. Only neighbours wait for each other.
     """
     _check_schedule(schedule)
     F, B, U, K, latency = times.forward, times.backward, times.update, times.K, times.latency
     if schedule == "bp":
         above = np.arange(K)[::-1]
         return float((np.cumsum((F + B)[::-1])[::-1] + 2 * above * latency + U).max())
+    if schedule == "micro-batch":
+        above, M = np.arange(K)[::-1], times.parts
+        slowest = np.maximum.accumulate(F[::-1])[::-1] + np.maximum.accumulate(B[::-1])[::-1]
+        once = np.cumsum((F + B)[::-1])[::-1]
+        return float((once / M + (M - 1) / M * slowest + 2 * above * latency + U).max())
     if schedule == "two-phase":
         return float(F.sum() + (K - 1) * latency + (B + U).max())
+    if schedule == "synthesizer":
+        S = times.learn.copy()
+        S[-1] = 0
+        alone = (F + B + U + S).max()
+        pairs = (F[:-1] + F[1:] + B[1:] + S[:-1] + 2 * latency) / 2
+        return float(max(alone, pairs.max(initial=0.0)))
     if latency == 0:
         return float((F + B + U).max())
+    crossing = 2 if schedule == "decoupled" else 1
     prefix = np.concatenate([[0.0], np.cumsum(F + B)])
     lengths = np.arange(1, K + 1)
     busiest = np.array([(prefix[n:] - prefix[: K + 1 - n] + U[: K + 1 - n]).max() for n in lengths])
-    return float(((busiest + 2 * (lengths - 1) * latency) / lengths).max())
+    return float(((busiest + 2 * (lengths - 1) * latency) / (crossing * (lengths - 1) + 1)).max())
 
 
 def speedup(times: Times, schedule: str) -> float:
@@ -102,16 +140,21 @@ def speedup(times: Times, schedule: str) -> float:
 
 
 def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float:
-    """Time per iteration of module 1 over the second half of a simulation."""
+    """Time per iteration over the second half of a simulation, of the module that takes longest.
+
+    Others may still be getting ahead of it. It repeats itself every so many iterations as its slowest cycle spans: over
+    a multiple of that many this is `period`.
+    """
     integer("iterations", iterations, 2)
     finished = simulate(times, schedule, iterations)
-    middle = iterations // 2
-    return (finished["B", 0, iterations - 1] - finished["B", 0, middle - 1]) / (iterations - middle)
+    middle, last = iterations // 2, iterations - 1
+    longest = max(finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K))
+    return longest / (iterations - middle)
 
 
 def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
-    """When each task ends: ("F", "B" or "U", module from 0, iteration) -> time, by processing events in order of
-    time.
+    """When each task ends: (kind, module from 0, iteration) -> time, by processing events in order of time. Kinds: "F",
+    "B", "U", "S" (a synthesizer learns); "F 0", "B 0", "F 1", ... for the parts before the last.
 
     A task starts when its worker has ended the task before it and all its messages have arrived.
     """
@@ -140,10 +183,16 @@ def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
 
 def _tasks(times: Times, schedule: str, iterations: int) -> Iterator[tuple[Task, float, list[tuple[Task, float]]]]:
     """(task, duration, [(needed task, delay of its message)])."""
+    if schedule == "micro-batch":
+        yield from _micro_batch_tasks(times, iterations)
+        return
     K, latency = times.K, times.latency
+    crossing = {"bp": 0, "decoupled": 2}.get(schedule, 1)  # iterations that an error gradient has to cross a link
+    learns = schedule == "synthesizer"
     for t in range(iterations):
         for k in range(K):
-            needs: list[tuple[Task, float]] = [(("U", k, t - 1), 0.0)] if t else []
+            last = "S" if learns and k + 1 < K else "U"
+            needs: list[tuple[Task, float]] = [((last, k, t - 1), 0.0)] if t else []
             if k > 0:
                 needs.append((("F", k - 1, t), latency))
             elif t and schedule == "two-phase":
@@ -151,16 +200,36 @@ def _tasks(times: Times, schedule: str, iterations: int) -> Iterator[tuple[Task,
             yield ("F", k, t), float(times.forward[k]), needs
         for k in range(K):
             needs = [(("F", k, t), 0.0)]
-            if schedule == "bp" and k + 1 < K:
-                needs.append((("B", k + 1, t), latency))
-            if schedule != "bp" and k + 1 < K and t:
-                needs.append((("B", k + 1, t - 1), latency))
+            above: list[tuple[Task, float]] = (
+                [(("B", k + 1, t - crossing), latency)] if k + 1 < K and t >= crossing else []
+            )
             if schedule == "two-phase" and k + 1 < K:
                 needs.append((("F", K - 1, t), 0.0))
-            yield ("B", k, t), float(times.backward[k]), needs
+            yield ("B", k, t), float(times.backward[k]), needs if learns else needs + above
             yield ("U", k, t), float(times.update[k]), [(("B", k, t), 0.0)]
+            if learns and k + 1 < K:
+                yield ("S", k, t), float(times.learn[k]) if above else 0.0, [(("U", k, t), 0.0), *above]
         if schedule == "two-phase":
             yield ("all U", 0, t), 0.0, [(("U", k, t), 0.0) for k in range(K)]
+
+
+def _micro_batch_tasks(times: Times, iterations: int) -> Iterator[tuple[Task, float, list[tuple[Task, float]]]]:
+    K, M = times.K, times.parts
+
+    def name(kind: str, part: int) -> str:
+        return kind if part == M - 1 else f"{kind} {part}"
+
+    for t in range(iterations):
+        for kind, durations, step in (("F", times.forward, -1), ("B", times.backward, 1)):
+            for k in range(K):
+                for m in range(M):
+                    before = (name(kind, m - 1), k, t) if m else ("F", k, t) if kind == "B" else ("U", k, t - 1)
+                    needs: list[tuple[Task, float]] = [(before, 0.0)] if before[2] >= 0 else []
+                    if 0 <= k + step < K:
+                        needs.append(((name(kind, m), k + step, t), times.latency))
+                    yield (name(kind, m), k, t), float(durations[k]) / M, needs
+        for k in range(K):
+            yield ("U", k, t), float(times.update[k]), [(("B", k, t), 0.0)]
 
 
 def _check_schedule(schedule: str) -> None:

@@ -19,6 +19,7 @@ from ddg_ref.arrays import Array, Params, Shape, hosted, one_blas_thread, to_hos
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Pipeline
 from ddg_ref.optimizers import OptimizerState
+from ddg_ref.synthesizers import Synthesizer
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
 from ddg_ref.workers.channel import StoppedError
@@ -54,6 +55,7 @@ class ModuleState(NamedTuple):
     optimizer_state: OptimizerState
     queue: list[InFlight]
     errors: list[tuple[int, Array]]
+    synthesizer: Synthesizer | None
     spans: list[Span]
     clock: tuple[str, float]
 
@@ -73,8 +75,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     try:
         with one_blas_thread(), unwatched_overflow(), module.device.opened():
             begin = recorder(activity, task)
-            data = left or Data(task, module.device)
-            reached = work(module, data, right or Objective(task), task, start, stop, begin)
+            source, target = left or Data(task, module), right or Objective(task, module.micro_batches)
+            reached = work(module, source, target, task, start, stop, begin)
             task.read_results()
         activity.end()
         finished = True
@@ -108,6 +110,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         replace(module.optimizer_state, slots={s: hosted(a) for s, a in module.optimizer_state.slots.items()}),
         [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
         [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
+        module.synthesizer and module.synthesizer.placed(to_host),
         list(activity.spans),
         clock,
     )
@@ -122,18 +125,18 @@ def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> t
     """
     if WORLD.size == 1:
         return None, None
-    model = pipeline.modules[RANK].device.place(task.batch(0)[0])
+    model, parts = pipeline.modules[RANK].device.place(task.batch(0)[0]), pipeline.micro_batches
     shapes: list[Shape] = [model.shape]  # no batch is larger than batch 0
     for module in pipeline.modules:
         shapes.append((len(model), *module.layers.output_shape(shapes[-1][1:])))
     left = right = None
     if RANK > 0:
-        batches = range(start, min(stop, task.iterations))
-        left = LeftRank(wire, RANK - 1, batches, shapes[RANK], model)
+        messages = range(start * parts, min(stop, task.iterations) * parts)
+        left = LeftRank(wire, RANK - 1, messages, shapes[RANK], model)
     if WORLD.size > RANK + 1:
         delay = pipeline.modules[RANK + 1].delay
-        batches = range(max(0, start - delay), min(stop - delay, task.iterations))
-        right = RightRank(wire, RANK + 1, batches, shapes[RANK + 1], model, pipeline.errors[RANK])
+        messages = range(max(0, start - delay) * parts, min(stop - delay, task.iterations) * parts)
+        right = RightRank(wire, RANK + 1, messages, shapes[RANK + 1], model, pipeline.errors[RANK])
     return left, right
 
 
@@ -171,7 +174,7 @@ def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
     for module, errors, source in zip(pipeline.modules[1:], pipeline.errors[1:], range(1, WORLD.size), strict=True):
         state = TEAM.recv(source=source)
         module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
-        module.queue = deque(state.queue)
+        module.queue, module.synthesizer = deque(state.queue), state.synthesizer
         errors.clear()
         errors.extend(state.errors)
         shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together

@@ -1,4 +1,4 @@
-"""Channels between neighbouring ranks: first in, first out, and the tag of a message is its batch number.
+"""Channels between neighbouring ranks: first in, first out, and the tag of a message is its number (`Task.messages`).
 
 Sends do not block: an array on its way is kept until its request completes, and as nothing here is written in place it
 stays as it was. Receives are posted one message ahead, so that a message can arrive while its receiver computes.
@@ -24,7 +24,8 @@ from ddg_ref.errors import StallError
 from ddg_ref.workers.channel import StoppedError, paired
 
 CAPACITY = 2
-"""Messages that may be on their way in one direction before their sender waits."""
+"""Messages that may be on their way in one direction before their sender waits: as many as any method leaves waiting at
+a boundary between two iterations, so that nobody waits for a neighbour who has done his last one."""
 
 AWAKE_SECONDS = 1e-3
 LONGEST_SLEEP = 1e-3
@@ -118,25 +119,28 @@ class Outgoing:
 
 
 class Incoming:
-    """Messages from the rank `neighbour`: those of `batches`, in order, or fewer if training stops.
+    """Messages from the rank `neighbour`: those numbered `messages`, in order, or fewer: if training stops, or if a
+    batch has fewer parts than the others.
 
     Each is an array (n, *shape[1:]) with n <= shape[0], of the dtype of `model` and placed where that is.
     """
 
-    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
-        self._wire, self._neighbour, self._batches = wire, neighbour, batches
+    def __init__(self, wire: Wire, neighbour: int, messages: range, shape: Shape, model: Array) -> None:
+        self._wire, self._neighbour, self._most = wire, neighbour, len(messages)
         self._shape, self._model, self._sample_bytes = shape, model, model.itemsize * prod(shape[1:])
         self._xp = xp_of(model) if wire.takes_device_memory else np
-        self._count = 0
+        self._count, self._next = 0, messages.start
         self._post()
 
-    def receive(self) -> tuple[int, Array]:
-        """The next message: batch number and array. Raises RuntimeError if what has come is not that."""
-        return self._checked(*self._wait(self._wire.wait))
+    def receive(self, number: int) -> Array:
+        """The next one, which must be that of this number. Raises RuntimeError if what has come is not that."""
+        self._next = number + 1
+        return self._checked(number, *self._wait(self._wire.wait))
 
     def rest(self, count: int) -> list[tuple[int, Array]]:
-        """Those of the `count` messages that the neighbour has sent which are not yet received."""
-        return [self._checked(*self._wait(wait_to_the_end)) for _ in range(self._count, count)]
+        """Those of the `count` messages that the neighbour has sent which are not yet received, with their numbers."""
+        numbers = range(self._next, self._next + count - self._count)
+        return [(number, self._checked(number, *self._wait(wait_to_the_end))) for number in numbers]
 
     def close(self, count: int) -> None:
         """Receive what is left of the `count` messages that the neighbour has sent, whatever it is; await no more."""
@@ -149,48 +153,48 @@ class Incoming:
     def _post(self) -> None:
         """Make room for the next message, if there will be one."""
         self._request: MPI.Request | None = None
-        if self._count < len(self._batches):
+        if self._count < self._most:
             self._buffer = settled(self._xp.empty(self._shape, self._model.dtype))
             self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
 
-    def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[int, Array, MPI.Status]:
-        """Let `wait` see the next message in: its batch, what it was written to, and what came."""
+    def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[Array, MPI.Status]:
+        """Let `wait` see the next message in: what it was written to, and what came."""
         assert self._request is not None, "the neighbour sends more than it should"
         status = MPI.Status()
         wait(self._request, status)
-        batch, buffer = self._batches[self._count], self._buffer
+        buffer = self._buffer
         self._count += 1
         self._post()
-        return batch, buffer, status
+        return buffer, status
 
-    def _checked(self, batch: int, buffer: Array, status: MPI.Status) -> tuple[int, Array]:
-        if status.tag != batch % self._wire.tags:
-            raise RuntimeError(f"expected the message of batch {batch}, got that of batch {status.tag}")
+    def _checked(self, number: int, buffer: Array, status: MPI.Status) -> Array:
+        if status.tag != number % self._wire.tags:
+            raise RuntimeError(f"expected the message of batch {number}, got that of batch {status.tag}")
         rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), self._sample_bytes)
         if odd_bytes:
             raise RuntimeError(
-                f"batch {batch}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"
+                f"batch {number}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"
             )
-        return batch, placed_like(self._model, buffer[:rows])
+        return placed_like(self._model, buffer[:rows])
 
 
 class LeftRank:
     """The end of a module that faces the input, when the module to the left runs on the rank `neighbour`."""
 
-    def __init__(self, wire: Wire, neighbour: int, batches: range, shape: Shape, model: Array) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+    def __init__(self, wire: Wire, neighbour: int, messages: range, shape: Shape, model: Array) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, messages, shape, model), Outgoing(wire, neighbour)
 
     @property
     def given(self) -> int:
         return self._outgoing.count
 
-    def take_activation(self, batch: int) -> Array | None:
-        x = paired(batch, self._incoming.receive())
+    def take_activation(self, number: int) -> Array | None:
+        x = self._incoming.receive(number)
         return x if len(x) else None
 
-    def give_error(self, batch: int, dx: Array | None) -> None:
+    def give_error(self, number: int, dx: Array | None) -> None:
         assert dx is not None  # only module 1 has none, and to its left lies the data
-        self._outgoing.give(batch, dx)
+        self._outgoing.give(number, dx)
 
     def close(self, count: int) -> None:
         """All ranks have come out of the loop, and the neighbour has given `count` activations."""
@@ -205,24 +209,24 @@ class RightRank:
         self,
         wire: Wire,
         neighbour: int,
-        batches: range,
+        messages: range,
         shape: Shape,
         model: Array,
         waiting: deque[tuple[int, Array]],
     ) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, batches, shape, model), Outgoing(wire, neighbour)
+        self._incoming, self._outgoing = Incoming(wire, neighbour, messages, shape, model), Outgoing(wire, neighbour)
         self._waiting, self._end = waiting, model[:0]
 
     @property
     def given(self) -> int:
         return self._outgoing.count
 
-    def give_activation(self, batch: int, y: Array | None) -> None:
+    def give_activation(self, number: int, y: Array | None) -> None:
         """An activation of no samples says that training stops."""
-        self._outgoing.give(batch, self._end if y is None else y)
+        self._outgoing.give(number, self._end if y is None else y)
 
-    def take_error(self, batch: int) -> Array:
-        return paired(batch, self._waiting.popleft() if self._waiting else self._incoming.receive())
+    def take_error(self, number: int) -> Array:
+        return paired(number, self._waiting.popleft()) if self._waiting else self._incoming.receive(number)
 
     def keep(self, count: int) -> None:
         """All went well: those of the `count` error gradients given that were not taken wait for the next call."""

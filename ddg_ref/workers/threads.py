@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
-from ddg_ref.devices import Device, Message, content
+from ddg_ref.devices import Message, content
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.task import Progress, Task
@@ -22,40 +22,44 @@ UNWINDING_SECONDS = 2.0
 
 
 class Link:
-    """Two channels between neighbours: activations to the right, error gradients to the left."""
+    """Two channels between neighbours: activations to the right, error gradients to the left.
+
+    There must be room for the error gradients that wait between two iterations, also when nobody takes any more.
+    """
 
     def __init__(self, pipeline: Pipeline, k: int, stop: StopSignal) -> None:
         self._activations: Channel[Message | None] = Channel(CAPACITY, stop)
         errors: deque[Any] = pipeline.errors[k - 1]  # arrays, among which come messages
-        self._errors: Channel[Message] = Channel(CAPACITY, stop, errors)
+        room = max(CAPACITY, pipeline.modules[k - 1].arrival - pipeline.modules[k].delay)
+        self._errors: Channel[Message] = Channel(room, stop, errors)
         self._left, self._right = (module.device for module in pipeline.modules[k - 1 : k + 1])
 
-    def give_activation(self, batch: int, y: Array | None) -> None:
-        self._activations.give(batch, None if y is None else self._left.hand_over(y))
+    def give_activation(self, number: int, y: Array | None) -> None:
+        self._activations.give(number, None if y is None else self._left.hand_over(y))
 
-    def take_activation(self, batch: int) -> Array | None:
-        message = self._activations.take(batch)
+    def take_activation(self, number: int) -> Array | None:
+        message = self._activations.take(number)
         return None if message is None else self._right.receive(message)
 
-    def give_error(self, batch: int, dx: Array | None) -> None:
+    def give_error(self, number: int, dx: Array | None) -> None:
         assert dx is not None  # only module 1 has none, and to its left lies the data
-        self._errors.give(batch, self._right.hand_over(dx))
+        self._errors.give(number, self._right.hand_over(dx))
 
-    def take_error(self, batch: int) -> Array:
-        return self._left.receive(self._errors.take(batch))
+    def take_error(self, number: int) -> Array:
+        return self._left.receive(self._errors.take(number))
 
 
 class Source(Data):
     """The data, for workers that can be called off: a single module has no channel that would tell it."""
 
-    def __init__(self, task: Task, device: Device, stop: StopSignal) -> None:
-        super().__init__(task, device)
+    def __init__(self, task: Task, module: Module, stop: StopSignal) -> None:
+        super().__init__(task, module)
         self._stop = stop
 
-    def take_activation(self, batch: int) -> Array | None:
+    def take_activation(self, number: int) -> Array | None:
         if self._stop.is_set:
             raise StoppedError
-        return super().take_activation(batch)
+        return super().take_activation(number)
 
 
 class Worker(Thread):
@@ -95,8 +99,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Source(task, pipeline.modules[0].device, signal), *links]
-    rights: list[Right] = [*links, Objective(task)]
+    lefts: list[Left] = [Source(task, pipeline.modules[0], signal), *links]
+    rights: list[Right] = [*links, Objective(task, pipeline.micro_batches)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
         for module, left, right in zip(pipeline.modules, lefts, rights, strict=True)

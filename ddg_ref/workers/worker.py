@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from ddg_ref.arrays import Array
-from ddg_ref.devices import Device
+from ddg_ref.arrays import Array, joined, split, total
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
 from ddg_ref.task import Task
@@ -38,47 +37,60 @@ def report(failure: BaseException, activity: Activity) -> Exception:
 
 
 class Left(Protocol):
-    """What lies to the left of a module: the module nearer the input, or the data."""
+    """What lies to the left of a module: the module nearer the input, or the data.
 
-    def take_activation(self, batch: int) -> Array | None: ...
+    Messages are numbered in order (`Task.messages`): by batch, where a batch is one message.
+    """
 
-    def give_error(self, batch: int, dx: Array | None) -> None: ...
+    def take_activation(self, number: int) -> Array | None: ...
+
+    def give_error(self, number: int, dx: Array | None) -> None: ...
 
 
 class Right(Protocol):
     """What lies to the right of a module: the module nearer the output, or the loss."""
 
-    def give_activation(self, batch: int, y: Array | None) -> None: ...
+    def give_activation(self, number: int, y: Array | None) -> None: ...
 
-    def take_error(self, batch: int) -> Array: ...
+    def take_error(self, number: int) -> Array: ...
 
 
 class Data:
     """Left of module 1: batches come from the task, and nobody wants their error gradient."""
 
-    def __init__(self, task: Task, device: Device) -> None:
-        self._task, self._device = task, device
+    def __init__(self, task: Task, module: Module) -> None:
+        self._task, self._micro_batches, self._device = task, module.micro_batches, module.device
 
-    def take_activation(self, batch: int) -> Array | None:
-        x = self._task.enter(batch)
-        return None if x is None else self._device.place(x)
+    def take_activation(self, number: int) -> Array | None:
+        batch, part = divmod(number, self._micro_batches)
+        if part == 0:
+            x = self._task.enter(batch)
+            if x is None:
+                return None
+            self._parts = split(self._device.place(x), len(self._task.messages(batch, self._micro_batches)))
+        return self._parts[part]
 
-    def give_error(self, batch: int, dx: Array | None) -> None:
+    def give_error(self, number: int, dx: Array | None) -> None:
         pass
 
 
 class Objective:
-    """Right of module K: an activation given to the loss comes back as its error gradient."""
+    """Right of module K: what it has given of a batch to the loss comes back as its error gradient."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, micro_batches: int = 1) -> None:
+        self._task, self._micro_batches = task, micro_batches
+        self._outputs: list[Array] = []
 
-    def give_activation(self, batch: int, y: Array | None) -> None:
-        self._y = y
+    def give_activation(self, number: int, y: Array | None) -> None:
+        if y is not None:
+            self._outputs.append(y)
 
-    def take_error(self, batch: int) -> Array:
-        assert self._y is not None
-        return self._task.error_gradient(batch, self._y)
+    def take_error(self, number: int) -> Array:
+        batch, part = divmod(number, self._micro_batches)
+        if part == 0:
+            outputs, self._outputs = self._outputs, []
+            self._errors = split(self._task.error_gradient(batch, joined(outputs)), len(outputs))
+        return self._errors[part]
 
 
 def work(module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Begin) -> int:
@@ -90,27 +102,43 @@ def work(module: Module, left: Left, right: Right, task: Task, start: int, stop:
     The order within an iteration never varies, and the error gradient is taken just before it is used: so nobody waits
     for a forward pass of the same iteration to come back, and K balanced modules run K times as fast as one
     (period = the slowest module's forward + backward). Taking it at the end of the previous iteration gives the same
-    weights, and only 1.5 times the speed with K = 2.
+    weights, and only 1.5 times the speed with K = 2. A synthesizer, too, learns last: by then what it learns from has
+    had an iteration to come.
     """
+    synthesizer, micro_batches = module.synthesizer, module.micro_batches
     for t in range(start, stop):
         if t < task.iterations:
-            begin("take activation", t, t)
-            x = left.take_activation(t)
-            if x is None:
-                right.give_activation(t, None)
-                return t
-            begin("forward", t, t)
-            y = module.forward(t, x)
-            begin("give activation", t, t)
-            right.give_activation(t, y)
+            for number in task.messages(t, micro_batches):
+                begin("take activation", t, t)
+                x = left.take_activation(number)
+                if x is None:
+                    right.give_activation(number, None)
+                    return t
+                begin("forward", t, t)
+                y = module.forward(t, x)
+                begin("give activation", t, t)
+                right.give_activation(number, y)
         batch = t - module.delay
         if 0 <= batch < task.iterations:
+            grads = []
+            for number in task.messages(batch, micro_batches):
+                if synthesizer is None:
+                    begin("take error", t, batch)
+                    dy = right.take_error(number)
+                else:
+                    begin("synthesize", t, batch)
+                    dy = synthesizer.predict(batch, task.labels)
+                begin("backward", t, batch)
+                dx, part = module.backward(batch, dy)
+                grads.append(part)
+                begin("give error", t, batch)
+                left.give_error(number, dx)
+            begin("update", t, batch)
+            module.update(total(grads), task.gamma(t))
+        batch = t - module.arrival
+        if synthesizer is not None and 0 <= batch < task.iterations:
             begin("take error", t, batch)
             dy = right.take_error(batch)
-            begin("backward", t, batch)
-            dx, grads = module.backward(batch, dy)
-            begin("give error", t, batch)
-            left.give_error(batch, dx)
-            begin("update", t, batch)
-            module.update(grads, task.gamma(t))
+            begin("train synthesizer", t, batch)
+            synthesizer.train(batch, dy, task.labels)
     return stop

@@ -7,6 +7,7 @@ from networks import OPTIMIZERS, Problem, assert_same_bits, state
 
 from ddg_ref.engines import ENGINES
 from ddg_ref.layers import Sequential
+from ddg_ref.methods import METHODS
 from ddg_ref.workers.mpi import RANK, WORLD
 
 
@@ -19,7 +20,13 @@ def everything(pipeline):
         for name, array in ({"x": flight.x} | flight.params).items()
     }
     errors = {f"error {k} {batch}": dy for k, waiting in enumerate(pipeline.errors) for batch, dy in waiting}
-    return state(pipeline) | flights | errors
+    outputs = {
+        f"output {module.k} {batch}": y
+        for module in pipeline.modules
+        if module.synthesizer is not None
+        for batch, y in module.synthesizer.outputs
+    }
+    return state(pipeline) | flights | errors | outputs
 
 
 class Uneven(Problem):
@@ -37,9 +44,9 @@ def evenly(network: Sequential, K: int) -> tuple[int, ...]:
 def main():
     cases = 0
     for model, optimizer, iterations, method, drain in product(
-        ("mlp", "cnn", "resnet"), OPTIMIZERS, (0, 1, 2, 7), ("bp", "ddg"), (True, False)
+        ("mlp", "cnn", "resnet"), OPTIMIZERS, (0, 1, 2, 7), METHODS, (True, False)
     ):
-        if model != "mlp" and optimizer not in ("adam", "momentum"):
+        if (model != "mlp" or method not in ("bp", "ddg")) and optimizer not in ("adam", "momentum"):
             continue
         dtype = "float32" if iterations == 7 else "float64"
         problem = Uneven(model, optimizer, dtype, evenly(Problem(model).network(), WORLD.size), iterations)
@@ -59,8 +66,16 @@ def main():
             assert untimed[0] == untimed[1]
         cases += 1
 
-    problem = Problem(cuts=evenly(Problem().network(), WORLD.size), iterations=9)  # stopped by rank 0 alone
-    ours, task = problem.pipeline("ddg"), problem.task()
+    for method in METHODS:
+        stopped_by_rank_0_alone(method)
+        cases += 1
+    if RANK == 0:
+        print(cases, "cases agree")
+
+
+def stopped_by_rank_0_alone(method):
+    problem = Problem(cuts=evenly(Problem().network(), WORLD.size), iterations=9)
+    ours, task = problem.pipeline(method), problem.task()
 
     def stop_at_5(t):
         task.stop_requested = t == 4
@@ -71,9 +86,8 @@ def main():
     task.stop_requested = RANK > 0  # nobody listens to the others
     assert ENGINES["mpi"](ours, task, 5, 9 + ours.delay).iteration == 9 + ours.delay
     if RANK == 0:
-        assert_same_bits(everything(ours), everything(problem.run("reference", "ddg")))
+        assert_same_bits(everything(ours), everything(problem.run("reference", method)))
         assert np.isfinite(task.results[-1].loss)
-        print(cases + 1, "cases agree")
 
 
 main()

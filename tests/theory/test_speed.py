@@ -1,5 +1,7 @@
 """Closed formulas against the event simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,30 +15,59 @@ from theory.speed import SCHEDULES, Times, period, simulate, simulated_period, s
 @pytest.mark.parametrize("K", [1, 2, 3, 8])
 def test_formula_and_simulation_agree_on_balanced_modules(schedule, latency, K):
     times = Times.balanced(1.0, 2.0, K, latency)
-    assert simulated_period(times, schedule, 40 * K) == pytest.approx(period(times, schedule), rel=1e-9)
+    halves = 20 // (2 * K - 1) + 1  # each a multiple of the longest cycles, of K iterations or, decoupled, of 2K-1
+    assert simulated_period(times, schedule, 2 * halves * K * (2 * K - 1)) == pytest.approx(
+        period(times, schedule), rel=1e-9
+    )
 
 
 @settings(derandomize=True, deadline=None, max_examples=25, database=None)
 @given(K=st.integers(1, 5), seed=st.integers(0, 10**6), latency=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
 def test_formula_and_simulation_agree_on_any_modules(K, seed, latency):
     forward, backward, update = np.random.default_rng(seed).uniform(0.1, 3.0, size=(3, K))
-    times = Times(forward, backward, latency, update * (seed % 3))
+    learn = np.random.default_rng(seed + 1).uniform(0.1, 3.0, size=K)
+    times = Times(forward, backward, latency, update * (seed % 3), parts=1 + seed % 4, learn=learn)
     for schedule in SCHEDULES:
-        assert simulated_period(times, schedule, 240) == pytest.approx(period(times, schedule), rel=1e-9)
+        iterations = 2 * 315 if schedule == "decoupled" else 240  # halves are multiples of 1, 3, 5, 7, 9 or 1 to 5
+        assert simulated_period(times, schedule, iterations) == pytest.approx(period(times, schedule), rel=1e-9)
+    again = simulated_period(times.replaying(), "free", 240)
+    assert again == pytest.approx(period(times.replaying(), "free"), rel=1e-9)
 
 
 @settings(derandomize=True, deadline=None, max_examples=40, database=None)
-@given(K=st.integers(2, 5), seed=st.integers(0, 10**6))
-def test_two_messages_per_link_are_all_that_is_ever_needed(K, seed):
+@given(K=st.integers(2, 5), seed=st.integers(0, 10**6), schedule=st.sampled_from(["free", "decoupled"]))
+def test_two_messages_per_link_are_all_that_is_ever_needed(K, seed, schedule):
     """When a message is given, the one two before it has been taken: links of capacity two never block, in the
-    simulation whose links hold any number."""
+    simulation whose links hold any number. In the decoupled schedule that holds of three."""
     forward, backward, update = np.random.default_rng(seed).uniform(0.1, 3.0, size=(3, K))
-    end = simulate(Times(forward, backward, update=update), "free", 30)
+    end = simulate(Times(forward, backward, update=update), schedule, 30)
+    enough = 2 if schedule == "free" else 3
     for k in range(K - 1):
-        for t in range(2, 29):
-            taken = end["F", k + 1, t - 2] - forward[k + 1], end["B", k, t - 1] - backward[k]
+        for t in range(3, 29):
+            taken = end["F", k + 1, t - enough] - forward[k + 1], end["B", k, t - 1] - backward[k]
             assert end["F", k, t] >= taken[0] - 1e-9
             assert end["B", k + 1, t] >= taken[1] - 1e-9
+
+
+def test_what_each_method_adds_to_the_free_schedule():
+    """Balanced modules with B = 2F: replay costs F; decoupling saves latency and nothing else; micro-batches have
+    their bubble; a synthesizer costs what it takes, and no latency that fits into half an iteration."""
+    for K in (2, 4, 8):
+        times, c = Times.balanced(1.0, 2.0, K), 0.1
+        own = 3 / K
+        assert period(times.replaying(), "free") == pytest.approx(4 / K)
+        assert period(times, "decoupled") == pytest.approx(own)
+        linked = Times.balanced(1.0, 2.0, K, latency=c)
+        assert period(linked, "free") == pytest.approx(own + 2 * c * (K - 1) / K)
+        assert period(linked, "decoupled") == pytest.approx(max(own, (own * K + 2 * c * (K - 1)) / (2 * K - 1)))
+        for M in (1, 4, 32):
+            parts = Times.balanced(1.0, 2.0, K)
+            assert period(replace(parts, parts=M), "micro-batch") == pytest.approx((M + K - 1) / M * own)
+        guessing = replace(linked, learn=np.full(K, 0.25))
+        assert period(guessing, "synthesizer") == pytest.approx(own + 0.25)
+    times = Times(np.array([1.0]), np.array([2.0]), learn=np.array([9.0]))
+    assert period(times, "synthesizer") == 3.0  # the last module has no synthesizer
+    assert period(times.replaying(), "free") == 3.0  # and replays nothing
 
 
 def test_balanced_speed_ups():
@@ -71,6 +102,8 @@ def test_nothing_starts_before_its_messages():
     [
         (lambda: Times(np.ones(2), np.ones(3)), "backward: expected 2 times"),
         (lambda: Times(np.ones(0), np.ones(0)), "K: expected an integer >= 1, got 0"),
+        (lambda: Times(np.ones(2), np.ones(2), learn=np.ones(3)), "learn: expected 2 times"),
+        (lambda: Times(np.ones(2), np.ones(2), parts=0), "parts: expected an integer >= 1, got 0"),
         (lambda: Times(-np.ones(2), np.ones(2)), "forward: expected a finite number >= 0"),
         (lambda: period(Times.balanced(1, 2, 2), "fast"), "schedule: expected one of bp, two-phase, free"),
         (lambda: Times.balanced(1, 2, 2, -1.0), "latency: expected a finite number >= 0"),

@@ -1,0 +1,339 @@
+"""What is particular to each row of the table of methods; what all rows have in common is in test_engines.py."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import IN_PROCESS, OPTIMIZERS, Problem, assert_same_bits, problems, state
+from strategies import seeds
+
+from ddg_ref.arrays import joined, split, total
+from ddg_ref.engines import ENGINES
+from ddg_ref.layers import Linear, ReLU, Sequential, Tanh
+from ddg_ref.losses import softmax_cross_entropy
+from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
+from ddg_ref.modules import Module
+from ddg_ref.optimizers import SGD
+from ddg_ref.schedules import Constant
+
+ENGINE = st.sampled_from(IN_PROCESS)
+
+
+def test_the_options_of_the_rows_are_the_fields_that_a_run_may_choose():
+    assert {option for row in METHODS.values() for option in row.options} == set(METHOD_OPTIONS)
+    assert set(METHOD_OPTIONS) <= set(Method.__dataclass_fields__)
+    assert all(row.title and name == row.name for name, row in METHODS.items())
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_delays_never_rise_and_end_at_zero(row):
+    """The proof that no worker waits for ever (ddg_ref/workers) counts on it."""
+    for K in range(1, 9):
+        delays = [row.delay(k, K) for k in range(1, K + 1)]
+        assert delays == sorted(delays, reverse=True)
+        assert delays[-1] == 0
+
+
+# What a run does in each iteration, from outside
+
+
+class Watch:
+    """Notes, for every module, the weights before each iteration and all that goes in and out of it."""
+
+    def __init__(self, pipeline, engine, task, end):
+        self.inputs, self.dys, self.applied, self.weights = {}, {}, {}, {}
+        for module in pipeline.modules:
+            self._watch(module)
+        for self.t in range(end):
+            for module in pipeline.modules:
+                self.weights[module.k, self.t] = module.params
+            ENGINES[engine](pipeline, task, self.t, self.t + 1)
+
+    def _watch(self, module):
+        forward, backward, update = module.forward, module.backward, module.update
+
+        def spy_forward(batch, x):
+            self.inputs[module.k, batch] = x
+            return forward(batch, x)
+
+        def spy_backward(batch, dy):
+            self.dys[module.k, batch] = dy
+            return backward(batch, dy)
+
+        def spy_update(grads, gamma):
+            self.applied[module.k, self.t] = grads
+            update(grads, gamma)
+
+        module.forward, module.backward, module.update = spy_forward, spy_backward, spy_update
+
+
+def flat(arrays):
+    return np.concatenate([array.ravel() for _, array in sorted(arrays.items())])
+
+
+# ddg-current: the gradient of nothing
+
+
+def network_gradient(problem, params, batch):
+    """The plain gradient of the loss of `batch` at `params`."""
+    x, labels = problem.batch(batch)
+    network = problem.network()
+    y, cache = network.forward(params, x)
+    return network.backward(params, cache, softmax_cross_entropy(y, labels)[1])[1]
+
+
+def test_ddg_current_applies_the_gradient_neither_at_the_old_nor_at_the_present_weights():
+    """With large steps it is far from both, where ddg is at the old ones to the last bit."""
+    problem = Problem("cnn", cuts=(4,), optimizer="sgd", iterations=6)
+    far = {}
+    for method in ("ddg", "ddg-current"):
+        pipeline, task = problem.pipeline(method), problem.task()
+        task.gamma = Constant(0.5)
+        watch = Watch(pipeline, "reference", task, problem.iterations + pipeline.delay)
+        for t in range(2, problem.iterations + 1):
+            names = pipeline.modules[0].params
+            old, now = (watch.weights[1, t - late] | watch.weights[2, t - late] for late in (1, 0))
+            applied = flat(watch.applied[1, t])
+            for place, params in (("old", old), ("now", now)):
+                exact = network_gradient(problem, params, t - 1)
+                plain = flat({name: exact[name] for name in names})
+                error = np.linalg.norm(applied - plain) / np.linalg.norm(plain)
+                far.setdefault((method, place), []).append(error)
+    assert max(far["ddg", "old"]) == 0
+    assert min(far["ddg-current", "old"]) > 1e-3
+    assert min(far["ddg-current", "now"]) > 1e-3
+    assert max(far["ddg-current", "old"]) > 0.1
+
+
+def applied_field(method, seed):
+    """w -> what module 1 of 2 would apply at present weights w for a batch that went forward earlier, flattened."""
+    rng = np.random.default_rng(seed)
+    layers = Sequential([Linear(3, 4), Tanh(), Linear(4, 2)])
+    old, x, dy = layers.init(rng, np.float64), rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    row, sizes = METHODS[method], {name: old[name].shape for name in old}
+
+    def field(w):
+        module = Module(1, 1, layers, old, {}, SGD(), weights=row.weights, stored=row.stored)
+        module.forward(0, x)
+        parts, module.params = deque(np.split(w, np.cumsum([old[name].size for name in sorted(old)])[:-1])), {}
+        for name in sorted(old):
+            module.params[name] = parts.popleft().reshape(sizes[name])
+        return flat(module.backward(0, dy)[1])
+
+    return field, flat(old) + 0.3 * rng.standard_normal(flat(old).shape), rng
+
+
+@given(st.sampled_from(["ddg-current", "fr"]), seeds)
+@settings(max_examples=40)
+def test_ddg_current_follows_the_gradient_of_nothing(method, seed):
+    """A gradient's derivative is symmetric: u.J v = v.J u for all directions. That of features replay is, as it must
+    be; that of ddg-current is not, so no function has it as its gradient."""
+    field, w, rng = applied_field(method, seed)
+    u, v = rng.standard_normal((2, len(w)))
+    h = 1e-5
+    uJv = u @ (field(w + h * v) - field(w - h * v)) / (2 * h)
+    vJu = v @ (field(w + h * u) - field(w - h * u)) / (2 * h)
+    gap = abs(uJv - vJu)
+    if method == "fr":
+        assert gap < 1e-6 * max(1, abs(uJv))
+    else:
+        assert gap > 1e-4
+
+
+@given(problems(), ENGINE)
+@settings(max_examples=20)
+def test_ddg_current_is_ddg_in_the_last_module_until_the_others_have_moved(problem, engine):
+    """Module K has no delay, so its weights of the moment are those of the forward pass."""
+    iterations = min(1, problem.iterations)
+    ddg, current = (problem.run(engine, method, drain=False) for method in ("ddg", "ddg-current"))
+    assert current.modules[-1].optimizer_state.step == ddg.modules[-1].optimizer_state.step >= iterations
+    if problem.iterations <= 2:
+        assert_same_bits(current.modules[-1].params, ddg.modules[-1].params)
+
+
+# fr
+
+
+@given(problems(), ENGINE, st.booleans())
+@settings(max_examples=40)
+def test_features_replay_goes_back_through_the_present_weights_with_the_stored_input(problem, engine, drain):
+    """What module k applies at t, and passes down, are the gradients of <dy, module k(h; w_k(t))>: of its own function
+    at w_k(t), for the input h that it was given then and the error gradient dy that it is given now."""
+    pipeline = problem.pipeline("fr")
+    end = problem.iterations + (pipeline.delay if drain else 0)
+    watch = Watch(pipeline, engine, problem.task(), end)
+    for module in pipeline.modules:
+        delay = problem.modules - module.k
+        for t in range(delay, min(end, problem.iterations + delay)):
+            params, batch = watch.weights[module.k, t], t - delay
+            _, cache = module.layers.forward(params, watch.inputs[module.k, batch])
+            dx, grads = module.layers.backward(params, cache, watch.dys[module.k, batch])
+            assert_same_bits(watch.applied[module.k, t], grads)
+            if module.k > 1 and (module.k - 1, batch) in watch.dys:
+                assert watch.dys[module.k - 1, batch].tobytes() == dx.tobytes()
+
+
+@given(problems(), ENGINE)
+@settings(max_examples=40)
+def test_features_replay_counts_a_batch_once_in_the_statistics(problem, engine):
+    pipeline = problem.pipeline("fr")
+    stats = [module.stats for module in pipeline.modules]
+    watch = Watch(pipeline, engine, problem.task(), problem.iterations + pipeline.delay)
+    for module, own in zip(pipeline.modules, stats, strict=True):
+        for batch in range(problem.iterations):
+            _, cache = module.layers.forward(watch.weights[module.k, batch], watch.inputs[module.k, batch])
+            own = module.layers.advance(own, cache)
+        assert_same_bits(module.stats, own)
+
+
+@given(problems(), ENGINE, st.integers(0, 9))
+@settings(max_examples=30)
+def test_features_replay_keeps_inputs_and_nothing_else(problem, engine, stop):
+    pipeline = problem.pipeline("fr")
+    ENGINES[engine](pipeline, problem.task(), 0, stop)
+    for module in pipeline.modules:
+        assert not module.caches
+        assert all(flight.params == {} for flight in module.queue)
+        assert len(module.queue) == len(range(max(0, stop - module.delay), min(stop, problem.iterations)))
+
+
+# fdg
+
+
+def fully_decoupled(problem, shrink, gamma):
+    """The schedule of the paper, tick by tick, with no module of ddg_ref in it.
+
+    In each tick module k goes forward on batch t-(k-1) and back on batch t-(k-1)-2(K-k). All messages were sent in
+    earlier ticks: within one the modules could work in any order, and here go from the last to the first or back.
+    """
+    network, optimizer, K = problem.network(), OPTIMIZERS[problem.optimizer], problem.modules
+    bounds = [0, *problem.cuts, len(network.steps())]
+    parts = [network.part(bounds[k], bounds[k + 1]) for k in range(K)]
+    whole = network.init(np.random.default_rng(problem.seed), problem.dtype)
+    params = [{name: whole[name] for name in part.parameter_shapes()} for part in parts]
+    moments = [optimizer.init(own) for own in params]
+    activations, errors, flights = {}, {}, {}
+    for t in range(problem.iterations + 2 * K - 2):
+        sent_up, sent_down = {}, {}
+        for i in reversed(range(K)) if t % 2 else range(K):
+            lag, delay = i, 2 * (K - 1 - i)
+            if 0 <= (b := t - lag) < problem.iterations:
+                x = activations.pop((i, b)) if i else problem.batch(b)[0]
+                y, cache = parts[i].forward(params[i], x)
+                flights[i, b] = params[i], cache
+                sent_up[i + 1, b] = y
+            if 0 <= (b := t - lag - delay) < problem.iterations:
+                used, cache = flights.pop((i, b))
+                if i == K - 1:
+                    dy = softmax_cross_entropy(sent_up.pop((K, b)), problem.batch(b)[1])[1]
+                else:
+                    dy = errors.pop((i, b))
+                dx, grads = parts[i].backward(used, cache, dy)
+                sent_down[i - 1, b] = dx * shrink
+                params[i], moments[i] = optimizer.update(params[i], grads, moments[i], gamma(t - lag))
+        activations |= sent_up
+        errors |= {(i, b): dx for (i, b), dx in sent_down.items() if i >= 0}
+    assert not activations | errors | flights
+    return {name: array for own in params for name, array in own.items()}
+
+
+@given(problems(), ENGINE, st.sampled_from([1.0, 0.5, 0.7]))
+@settings(max_examples=80)
+def test_fdg_is_the_schedule_in_which_every_message_has_an_iteration_to_arrive(problem, engine, shrink):
+    """The lag of the forward pass is only another way of counting: the row, which has none, gives the same bits."""
+    expected = fully_decoupled(problem, shrink, problem.task().gamma)
+    assert_same_bits(problem.run(engine, "fdg", shrink=shrink).params, expected)
+
+
+@given(problems(), ENGINE, st.sampled_from([0.5, 0.25]))
+@settings(max_examples=30)
+def test_module_k_applies_a_gradient_shrunk_once_for_each_boundary(problem, engine, shrink):
+    pipeline = problem.pipeline("fdg", shrink=shrink)
+    watch = Watch(pipeline, engine, problem.task(), problem.iterations + pipeline.delay)
+    for module in pipeline.modules:
+        for batch in range(problem.iterations):
+            params = {}
+            for other in pipeline.modules:
+                params |= watch.weights[other.k, batch]
+            grads = network_gradient(problem, params, batch)
+            applied = watch.applied[module.k, batch + 2 * (problem.modules - module.k)]
+            for name in module.params:
+                np.testing.assert_allclose(
+                    applied[name],
+                    grads[name] * shrink ** (problem.modules - module.k),
+                    rtol=1e-12 if problem.dtype == "float64" else 1e-4,
+                    atol=1e-30 if problem.dtype == "float64" else 1e-12,
+                )
+
+
+# gpipe
+
+
+def test_a_batch_is_split_evenly_and_put_together_again():
+    x = np.arange(14).reshape(7, 2)
+    for n in range(1, 8):
+        parts = split(x, n)
+        assert len(parts) == n
+        assert {len(part) for part in parts} <= {7 // n, -(-7 // n)}
+        assert (joined(parts) == x).all()
+    assert total([{"w": x}, {"w": x}, {"w": x}])["w"].tolist() == (3 * x).tolist()
+
+
+@given(problems(models=("mlp",), dtypes=("float64",)), ENGINE, st.integers(1, 9))
+@settings(max_examples=60)
+def test_gpipe_is_backpropagation_up_to_rounding(problem, engine, micro_batches):
+    """Whatever the number of parts, also above that of the samples (6), where there is one part for each."""
+    bp, parts = problem.run(engine, "bp").params, problem.run(engine, "gpipe", micro_batches=micro_batches).params
+    for name in bp:
+        np.testing.assert_allclose(parts[name], bp[name], rtol=1e-6, atol=1e-9)
+    if micro_batches == 1:
+        assert_same_bits(parts, bp)
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+@pytest.mark.parametrize("micro_batches", [2, 4, 6, 50])
+def test_the_gradient_of_gpipe_is_the_plain_one_to_rounding(engine, micro_batches):
+    """At once, before differences could grow or fade: parts of 1 or 2 samples, each with its weight."""
+    problem = Problem(cuts=(2, 4), iterations=1)
+    pipeline = problem.pipeline("gpipe", micro_batches=micro_batches)
+    watch = Watch(pipeline, engine, problem.task(), 1)
+    params = {name: array for k in (1, 2, 3) for name, array in watch.weights[k, 0].items()}
+    applied = {name: g for k in (1, 2, 3) for name, g in watch.applied[k, 0].items()}
+    plain = network_gradient(problem, params, 0)
+    for name, g in plain.items():
+        np.testing.assert_allclose(applied[name], g, rtol=1e-12, atol=1e-15)
+
+
+def test_batch_norm_takes_its_means_over_a_part():
+    """That is why gpipe is another method where there is batch norm; with a single part it is not."""
+    problem = Problem("cnn", cuts=(3,), iterations=3)
+    bp = problem.run("reference", "bp").params
+    assert_same_bits(problem.run("reference", "gpipe", micro_batches=1).params, bp)
+    apart = problem.run("reference", "gpipe", micro_batches=2).params
+    assert max(abs(apart[name] - bp[name]).max() for name in bp) > 1e-3
+
+
+# pipedream
+
+
+@given(problems(), ENGINE, st.booleans())
+@settings(max_examples=40)
+def test_pipedream_with_weight_stashing_is_ddg(problem, engine, drain):
+    """The same bits in all that training changes. That a pipeline of one forward, one backward pass per stage has these
+    delays is shown in tests/theory/test_pipedream.py."""
+    pipedream, ddg = (problem.run(engine, method, drain=drain) for method in ("pipedream", "ddg"))
+    assert_same_bits(state(pipedream), state(ddg))
+
+
+# dni: see test_synthesizers.py
+
+
+def test_rows_say_what_they_keep():
+    layers = Sequential([Linear(2, 2), ReLU()])
+    for row in METHODS.values():
+        for delay in (0, 1):
+            module = Module(1, delay, layers, {}, {}, SGD(), weights=row.weights, stored=row.stored)
+            assert module.replays == (row.name == "fr" and delay > 0)
+            assert module.stashes == (not module.replays)
