@@ -17,6 +17,7 @@ import operator
 import re
 import sys
 from collections import defaultdict
+from importlib import import_module
 from threading import RLock, get_ident, local
 from types import ModuleType, SimpleNamespace
 
@@ -26,6 +27,29 @@ import numpy as np
 class Violation(AssertionError):  # noqa: N818 - what it is
     """What would go wrong on a GPU, sometimes or always."""
 
+
+def real_gpus():
+    try:
+        return import_module("cupy").cuda.runtime.getDeviceCount()
+    except Exception:  # not installed, no driver, or none
+        return 0
+
+
+REAL = real_gpus()
+"""How many GPUs there really are: then tests run on them."""
+
+GPUS = REAL or 3
+PLACES = [
+    tuple(place if place == "cpu" else f"cuda:{int(place[-1]) % GPUS}" for place in places)
+    for places in (
+        ("cuda:0",),
+        ("cuda:0", "cuda:1"),
+        ("cuda:2", "cuda:2", "cuda:1"),
+        ("cpu", "cuda:0"),
+        ("cuda:1", "cpu", "cpu"),
+    )
+]
+"""Devices of the modules of a network, in turn."""
 
 LOCK = RLock()
 

@@ -8,6 +8,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job: tests send it to processes
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,6 +34,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Any]:
+    """GPUs for the tests of a file: checked ones, or where there are real ones, those."""
+    import checked
+
+    if checked.REAL:
+        yield None
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        yield checked.install(patch, checked.GPUS)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -89,6 +89,7 @@ def problems(
     max_iterations: int = 9,
     models: Sequence[str] = sorted(SHAPES),
     dtypes: Sequence[str] = ("float32", "float64"),
+    places: Sequence[tuple[str, ...]] = (("cpu",),),
 ) -> Problem:
     model = draw(st.sampled_from(models))
     n = len(Problem(model).network().steps())
@@ -101,6 +102,7 @@ def problems(
         tuple(sorted(cuts)),
         draw(st.integers(0, max_iterations)),
         draw(st.integers(0, 2**16)),
+        draw(st.sampled_from(places)),
     )
 
 
@@ -109,6 +111,17 @@ def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None
     for name in a:
         assert a[name].dtype == b[name].dtype
         assert a[name].tobytes() == b[name].tobytes(), f"{name} differs by {abs(a[name] - b[name]).max()}"
+
+
+def assert_agree(problem: Problem, a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    """The same bits; on devices, whose kernels round otherwise, up to that."""
+    a, b = hosted(a), hosted(b)
+    if problem.devices == ("cpu",):
+        assert_same_bits(a, b)
+        return
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-6, atol=1e-9, err_msg=name)
 
 
 def state(pipeline: Pipeline) -> dict[str, np.ndarray]:

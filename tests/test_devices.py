@@ -5,17 +5,15 @@ Where there is a GPU these tests run on it (`make gpu-check`), but for those tha
 
 import sys
 from dataclasses import replace
-from importlib import import_module
 from types import ModuleType, SimpleNamespace
 
-import checked
 import numpy as np
 import pytest
-from checked import Violation
+from checked import GPUS, PLACES, REAL, Violation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import input_error
-from networks import IN_PROCESS, Problem, assert_same_bits, problems, state
+from networks import IN_PROCESS, Problem, problems, state
 from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
@@ -29,49 +27,11 @@ from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
 from ddg_ref.optimizers import SGD, Adam
 
-
-def real_gpus():
-    try:
-        return import_module("cupy").cuda.runtime.getDeviceCount()
-    except Exception:  # not installed, no driver, or none
-        return 0
-
-
-REAL = real_gpus()
-GPUS = REAL or 3
-PLACES = [
-    tuple(place if place == "cpu" else f"cuda:{int(place[-1]) % GPUS}" for place in places)
-    for places in (
-        ("cuda:0",),
-        ("cuda:0", "cuda:1"),
-        ("cuda:2", "cuda:2", "cuda:1"),
-        ("cpu", "cuda:0"),
-        ("cuda:1", "cpu", "cpu"),
-    )
-]
 of_the_checked_one = pytest.mark.skipif(REAL > 0, reason="says something of the checked CuPy, and a real one is here")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def world():
-    """Three devices for this file: Hypothesis wants no fixture that is made anew for each test."""
-    if REAL:
-        yield None
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        yield checked.install(patch, GPUS)
+pytestmark = pytest.mark.usefixtures("world")
 
 
 # Engines
-
-
-@given(problems(), METHOD, st.sampled_from(PLACES), st.booleans())
-@settings(max_examples=60)
-def test_threads_equal_reference(problem, method, places, drain):
-    problem = replace(problem, devices=places)
-    assert_same_bits(
-        state(problem.run("threads", method, drain=drain)), state(problem.run("reference", method, drain=drain))
-    )
 
 
 @given(problems(), METHOD, st.sampled_from(PLACES), st.sampled_from(IN_PROCESS))
@@ -82,19 +42,6 @@ def test_devices_agree_with_the_host(problem, method, places, engine):
     there, here = state(replace(problem, devices=places).run(engine, method)), state(problem.run(engine, method))
     for name in here:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-6, atol=1e-9, err_msg=name)
-
-
-@given(problems(), METHOD, st.sampled_from(PLACES), st.sampled_from(IN_PROCESS), st.integers(0, 9))
-@settings(max_examples=30)
-def test_stopping_between_iterations_changes_nothing(problem, method, places, engine, pause):
-    problem = replace(problem, devices=places)
-    whole, halves = problem.pipeline(method), problem.pipeline(method)
-    end = problem.iterations + whole.delay
-    ENGINES["reference"](whole, problem.task(), 0, end)
-    other = next(name for name in IN_PROCESS if name != engine)
-    ENGINES[engine](halves, problem.task(), 0, min(pause, end))
-    ENGINES[other](halves, problem.task(), min(pause, end), end)
-    assert_same_bits(state(halves), state(whole))
 
 
 @of_the_checked_one
