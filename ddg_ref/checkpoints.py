@@ -39,7 +39,8 @@ from ddg_ref.layers import Layer, Sequential
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
 from ddg_ref.rundir import CHECKPOINTS
-from ddg_ref.synthesizers import Synthesizer
+from ddg_ref.splitting import check_cuts
+from ddg_ref.synthesizers import Synthesizer, boundaries, layers_for
 from ddg_ref.task import BatchResult
 from ddg_ref.training import Record, Training, make_network
 
@@ -302,10 +303,11 @@ def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: li
     network = make_network(config, data, layers)
     if names != [repr(layer) for layer in network.layers]:
         raise CheckpointError("it holds another network than the configuration gives; give the same layers")
-    _check_size(checkpoint / TENSORS, weight_bytes(network, config.dtype), maxsize)  # so they may be allocated
     cuts = [_expect("cuts", cut, int) for cut in _expect("cuts", state.get("cuts"), list)]
     if len(cuts) != config.modules - 1:
         raise CheckpointError(f"expected {config.modules - 1} cuts, got {len(cuts)}")
+    check_cuts(cuts, len(network.steps()))
+    _check_size(checkpoint / TENSORS, weight_bytes(config, network, cuts, data), maxsize)  # so they may be allocated
     training = Training(config, data, layers, cuts=cuts)
     training.seconds = _expect("seconds", state.get("seconds"), float)
     training.iteration = _expect("iteration", state.get("iteration"), int)
@@ -366,10 +368,12 @@ def _config(stored: Any) -> Config:
     return Config(**{name: _expect(f"config.{name}", value, hints[name]) for name, value in stored.items()})
 
 
-def weight_bytes(network: Sequential, dtype: str) -> int:
-    """What parameters and statistics take."""
-    shapes = (network.parameter_shapes() | network.stats_shapes()).values()
-    return sum(prod(shape) for shape in shapes) * np.dtype(dtype).itemsize
+def weight_bytes(config: Config, network: Sequential, cuts: list[int], data: Dataset) -> int:
+    """What parameters and statistics take, those of synthesizers included."""
+    shapes, method = [*network.parameter_shapes().values(), *network.stats_shapes().values()], config.make_method()
+    for output in boundaries(method, network, cuts, data.input_shape):
+        shapes += layers_for(output, data.classes, method).parameter_shapes().values()
+    return sum(prod(shape) for shape in shapes) * np.dtype(config.dtype).itemsize
 
 
 def _restore_tensors(training: Training, path: Path) -> None:

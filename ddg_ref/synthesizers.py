@@ -37,18 +37,8 @@ class Synthesizer:
     def __init__(
         self, shape: Shape, classes: int, method: Method, rng: np.random.Generator, dtype: npt.DTypeLike
     ) -> None:
-        self._image = _image_shape(shape)
-        told = self._classes = classes if method.synthesizer_labels else 0
-        if self._image is not None:
-            channels = self._image[2]
-            width = method.synthesizer_width or max(channels, CHANNELS)
-            first: Layer = Conv2d(channels + told, width, padding=1, bias=False)
-            last: Layer = Conv2d(width, channels, padding=1, init=zeros)
-        else:
-            size = prod(shape)
-            width = method.synthesizer_width or max(size, UNITS)
-            first, last = Linear(size + told, width), Linear(width, size, init=zeros)
-        self.layers = Sequential([first, BatchNorm(width), ReLU(), last])
+        self._image, self._classes = _image_shape(shape), classes if method.synthesizer_labels else 0
+        self.layers = layers_for(shape, classes, method)
         self.params: Params = self.layers.init(rng, dtype)
         self.optimizer, self._gamma = Adam(), method.synthesizer_lr
         self.optimizer_state = self.optimizer.init(self.params)
@@ -110,6 +100,21 @@ class Synthesizer:
         return xp_of(guess).ascontiguousarray(apart)  # type: ignore[no-any-return]
 
 
+def layers_for(shape: Shape, classes: int, method: Method) -> Sequential:
+    """The layers of a synthesizer for outputs (N, *shape)."""
+    image, told = _image_shape(shape), classes if method.synthesizer_labels else 0
+    if image is not None:
+        channels = image[2]
+        width = method.synthesizer_width or max(channels, CHANNELS)
+        first: Layer = Conv2d(channels + told, width, padding=1, bias=False)
+        last: Layer = Conv2d(width, channels, padding=1, init=zeros)
+    else:
+        size = prod(shape)
+        width = method.synthesizer_width or max(size, UNITS)
+        first, last = Linear(size + told, width), Linear(width, size, init=zeros)
+    return Sequential([first, BatchNorm(width), ReLU(), last])
+
+
 def zeros(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:
     """An output layer that begins by giving zero."""
     return np.zeros(shape, dtype)
@@ -122,16 +127,23 @@ def _image_shape(shape: Shape) -> Shape | None:
     return shape if len(shape) == 3 else None
 
 
+def boundaries(method: Method, network: Sequential, cuts: Sequence[int], input_shape: Shape) -> list[Shape]:
+    """The shapes of the outputs that `method` has synthesizers for: those of all modules but the last, or none."""
+    if method.error == "above":
+        return []
+    shapes = [input_shape]
+    for start, stop in pairwise([0, *cuts]):
+        shapes.append(network.part(start, stop).output_shape(shapes[-1]))
+    return shapes[1:]
+
+
 def synthesizers_for(
     method: Method, network: Sequential, cuts: Sequence[int], input_shape: Shape, seed: int, dtype: npt.DTypeLike
 ) -> list[Synthesizer | None]:
     """One for each module that `method` gives one: all but the last, or none. Their weights are drawn from `seed`."""
-    K = len(cuts) + 1
-    if method.error == "above":
-        return [None] * K
-    (classes,), shape = network.output_shape(input_shape), input_shape
-    found: list[Synthesizer | None] = []
-    for k, (start, stop) in enumerate(pairwise([0, *cuts]), 1):
-        shape = network.part(start, stop).output_shape(shape)
-        found.append(Synthesizer(shape, classes, method, np.random.default_rng((seed, k)), dtype))
-    return [*found, None]
+    (classes,) = network.output_shape(input_shape)
+    found: list[Synthesizer | None] = [
+        Synthesizer(shape, classes, method, np.random.default_rng((seed, k)), dtype)
+        for k, shape in enumerate(boundaries(method, network, cuts, input_shape), 1)
+    ]
+    return found + [None] * (len(cuts) + 1 - len(found))

@@ -36,16 +36,25 @@ MODELS = [
 SCHEDULES = [{}, {"schedule": "harmonic", "period": 3.0, "warmup": 4}, {"schedule": "multi-step", "milestones": "1"}]
 
 
+METHOD_OPTIONS = {
+    "fdg": {"shrink": 0.5},
+    "gpipe": {"micro_batches": 3},
+    "dni": {"synthesizer_width": 2, "synthesizer_labels": True, "synthesizer_lr": 0.1},
+}
+
+
 @st.composite
 def options(draw):
     model = draw(st.sampled_from(MODELS))
+    method = draw(st.sampled_from(sorted(METHODS)))
     layers = len(small_training(**model, modules=1).network.layers)
     return {
         **SMALL,
         **model,
         **draw(st.sampled_from(OPTIMIZERS)),
         **draw(st.sampled_from(SCHEDULES)),
-        "method": draw(st.sampled_from(sorted(METHODS))),
+        "method": method,
+        **draw(st.sampled_from([{}, METHOD_OPTIONS.get(method, {})])),
         "modules": draw(st.integers(1, min(6, layers))),
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "loss": draw(st.sampled_from(["cross-entropy", "squared-error"])),

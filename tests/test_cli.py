@@ -168,6 +168,38 @@ def test_compare(tmp_path):
         assert (tmp_path / name / "run.json").exists()
 
 
+@pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream", "dni"])
+def test_train_with_every_other_method(tmp_path, method):
+    options = [*QUICK, "--method", method, "--modules", 3, "--iterations", 20, "--checkpoint-every", 7]
+    done = ddg("train", *options, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"{method} K=3: test accuracy ")
+    whole = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "run.json").unlink()
+    done = ddg("train", "--resume", tmp_path, "--engine", "reference")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "weights.safetensors").read_bytes() == whole
+
+
+def test_compare_gives_an_option_to_the_methods_that_have_it(tmp_path):
+    options = ["--runs", "ddg:3,fdg:3,dni:2", "--shrink", 0.5, "--synthesizer-labels", "--iterations", 3]
+    done = ddg("compare", *QUICK, *options, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    configs = {
+        name: json.loads((tmp_path / name / "run.json").read_text())["config"] for name in ("ddg-3", "fdg-3", "dni-2")
+    }
+    assert {name: config["shrink"] for name, config in configs.items()} == {"ddg-3": None, "fdg-3": 0.5, "dni-2": None}
+    assert configs["dni-2"]["synthesizer_labels"] is True
+    assert json.loads((tmp_path / "compare.json").read_text())["config"]["shrink"] == 0.5
+
+
+def test_compare_refuses_an_option_that_no_method_has(tmp_path):
+    done = ddg("compare", *QUICK, "--runs", "bp,ddg:2", "--micro-batches", 3, "--out", tmp_path)
+    assert done.returncode == 2
+    message = "micro_batches: expected runs of a method that has this option, got bp,ddg:2; leave it out"
+    assert done.stderr == f"ddg: {message}\n"
+
+
 @pytest.mark.parametrize("runs", ["bp,bp", "dgd:2", "ddg:x", "ddg:0", ""])
 def test_compare_refuses_bad_runs(tmp_path, runs):
     done = ddg("compare", *QUICK, "--runs", runs, "--out", tmp_path)

@@ -31,6 +31,9 @@ VARIANTS = [
     {},
     {"model": "cnn", "width": 2, "depth": 2, "optimizer": "adam", "dtype": "float64"},
     {"method": "bp", "optimizer": "adam"},
+    {"method": "fr"},
+    {"method": "fdg", "shrink": 0.5},
+    {"method": "dni", "synthesizer_width": 2, "synthesizer_labels": True, "dtype": "float64"},
 ]
 STOPS = (2, 7)  # in the warm-up, and in the second epoch
 
@@ -249,6 +252,14 @@ def with_state(changes, files=REAL[0]):
         ({"config": {"model": "cnn"}}, "it holds another network"),
         ({"config": {"optimizer": "adam"}}, TENSORS),
         ({"config": {"method": "bp"}}, TENSORS),
+        ({"config": {"method": "fr"}}, TENSORS),
+        ({"config": {"method": "fdg"}}, TENSORS),
+        ({"config": {"method": "dni"}}, TENSORS),
+        ({"config": {"method": "dni", "synthesizer_width": 10**9}}, TENSORS),
+        ({"config": {"method": "dni", "synthesizer_width": 10**300}}, TENSORS),
+        ({"config": {"method": "dni", "synthesizer_width": 10**5}}, TENSORS),
+        ({"config": {"shrink": 0.5}}, "shrink: method ddg has no such option"),
+        ({"config": {"method": "gpipe", "micro_batches": 0}}, "micro_batches: expected a whole number >= 1, got 0"),
         ({"config": {"more": 1}}, "config: expected the options "),
         ({"config": {"__class__": {}}}, "config: expected the options "),
         ({"network": ["ReLU()"] * 8}, "it holds another network"),

@@ -56,7 +56,7 @@ def test_training_record_is_the_mean_over_samples():
 
 
 @pytest.mark.parametrize("drain", [True, False])
-@pytest.mark.parametrize("method", ["bp", "ddg"])
+@pytest.mark.parametrize("method", ddg_ref.METHODS)
 def test_engines_give_the_same_run(method, drain):
     config = Config(**QUICK | {"method": method, "drain": drain, "modules": 3})
     runs = [ddg_ref.train(replace(config, engine=engine)) for engine in ("reference", "threads")]
@@ -110,6 +110,11 @@ def test_dtype_everywhere(dtype):
         {"dtype": "float64"},
         {"drain": False},
         {"method": "bp"},
+        {"method": "fdg", "shrink": 0.5},
+        {"method": "gpipe", "micro_batches": 7},
+        {"method": "dni", "synthesizer_width": 3},
+        {"method": "dni", "synthesizer_lr": 0.5},
+        {"method": "dni", "synthesizer_labels": True},
         {"modules": 3},
         {"split": "1"},
         {"model": "mlp", "data": "shapes"},
@@ -117,7 +122,9 @@ def test_dtype_everywhere(dtype):
     ids=str,
 )
 def test_every_option_has_an_effect(change):
-    without = {name: value for name, value in change.items() if name in ("optimizer", "schedule") and len(change) > 1}
+    without = {
+        name: value for name, value in change.items() if name in ("optimizer", "schedule", "method") and len(change) > 1
+    }
     if without.get("schedule") == "multi-step":
         without = {} if "factor" not in change else without | {"milestones": change["milestones"]}
     base, changed = ddg_ref.train(**QUICK | without).weights, ddg_ref.train(**QUICK | change).weights
@@ -144,6 +151,37 @@ def test_digits_are_learned_alike_by_bp_and_ddg():
     }
     assert min(accuracy.values()) >= 0.98
     assert all(abs(reached - accuracy["bp", 1]) <= 0.01 for reached in accuracy.values())
+
+
+@pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream"])
+def test_digits_are_learned_by_every_method_whose_error_gradients_come_from_above(method):
+    assert ddg_ref.train(method=method, modules=3, epochs=8, width=16).final_test_accuracy >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ({"model": "cnn", "width": 16, "modules": 2, "split": "count"}, 0.95),
+        ({"model": "mlp", "width": 64, "optimizer": "adam", "lr": 1e-3, "modules": 2, "split": "count"}, 0.9),
+    ],
+    ids=["cnn", "mlp"],
+)
+def test_digits_are_learned_by_two_modules_of_which_one_guesses(options, least):
+    """With more modules, or larger steps in an MLP, it learns less or nothing: guesses that err feed on each other."""
+    assert ddg_ref.train(method="dni", epochs=8, **options).final_test_accuracy >= least
+
+
+def test_memory_that_waits():
+    """What the rows say of it: old weights and caches (ddg), inputs alone (fr), one batch (bp), twice as many (fdg)."""
+    held = {}
+    for method in ("bp", "ddg", "fr", "fdg"):
+        training = Training(Config(**QUICK | {"method": method, "modules": 3, "iterations": 9, "drain": False}))
+        for _ in training.epochs():
+            pass
+        first = training.pipeline.modules[0]
+        old = {id(flight.params) for flight in first.queue if flight.params}
+        held[method] = len(first.queue), len(first.caches), len(old)
+    assert held == {"bp": (0, 0, 0), "ddg": (2, 2, 2), "fr": (2, 0, 0), "fdg": (4, 4, 4)}
 
 
 def test_resnet_learns():
@@ -200,6 +238,17 @@ def one_line(error):
         ({"schedule": "multi-step", "milestones": "3,2"}, "milestones: expected increasing numbers"),
         ({"schedule": "harmonic", "period": 0.0}, "period: expected a finite number > 0, got 0.0"),
         ({"model": "resnet", "width": 4, "depth": 9}, "depth: expected 6n+2 for a resnet"),
+        ({"shrink": 0.5}, "shrink: method ddg has no such option; leave it out"),
+        ({"method": "fdg", "shrink": 0.0}, "shrink: expected a number in (0, 1], got 0.0"),
+        ({"method": "fdg", "shrink": 1.5}, "shrink: expected a number in (0, 1], got 1.5"),
+        ({"method": "fdg", "shrink": float("nan")}, "shrink: expected a number in (0, 1], got nan"),
+        ({"micro_batches": 2}, "micro_batches: method ddg has no such option; leave it out"),
+        ({"method": "gpipe", "micro_batches": 0}, "micro_batches: expected a whole number >= 1, got 0"),
+        ({"method": "gpipe", "micro_batches": 2.0}, "micro_batches: expected int or None, got float 2.0"),
+        ({"method": "bp", "synthesizer_width": 9}, "synthesizer_width: method bp has no such option"),
+        ({"method": "dni", "synthesizer_width": 0}, "synthesizer_width: expected a whole number >= 1, got 0"),
+        ({"method": "dni", "synthesizer_lr": 0.0}, "synthesizer_lr: expected a finite number > 0, got 0.0"),
+        ({"method": "dni", "synthesizer_labels": 1}, "synthesizer_labels: expected bool or None, got int 1"),
         ({"width": 0}, "width: expected a whole number >= 1, got 0"),
     ],
     ids=str,
