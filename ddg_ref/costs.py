@@ -7,7 +7,6 @@ the costs of a network's layers are measured once per machine and remembered.
 from contextlib import suppress
 from hashlib import sha256
 from json import dumps, loads
-from os import environ
 from pathlib import Path
 from platform import machine, processor
 from statistics import median
@@ -15,9 +14,9 @@ from tempfile import NamedTemporaryFile
 from time import perf_counter
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from ddg_ref.arrays import Array, one_blas_thread
+from ddg_ref.cache import cache_directory
 from ddg_ref.errors import InputError
 from ddg_ref.layers import Sequential
 
@@ -53,7 +52,7 @@ def remembered_costs(network: Sequential, x: Array) -> list[float]:
     names = [f"{prefix}{layer}" for prefix, layer in network.steps()]
     subject = [names, list(x.shape), str(x.dtype), machine(), processor(), np.__version__]
     key = sha256(dumps(subject).encode()).hexdigest()[:32]
-    folder = Path(environ.get("DDG_REF_CACHE") or user_cache_path("ddg_ref", appauthor=False))
+    folder = cache_directory()
     path = folder / f"layer-costs-{key}.json"
     known = _read_costs(path, len(names))
     if known is not None:
