@@ -36,6 +36,7 @@ class Task:
     """Train on batches 0, ..., iterations-1.
 
     `batch(t)` gives (x, labels) and is a pure function of t: every worker may ask, none has to pass labels on.
+    `labels(t)`, if there is one, gives the same labels without the work of putting x together.
     `on_batch(t)` is told when batch t enters. Setting `stop_requested` makes every module end before the same
     iteration. `stall_timeout` is for how many seconds all workers may be stuck at one point before that is an error.
     `fault(k, phase, t)` is called as module k begins each phase: tests plant failures and delays there.
@@ -45,6 +46,7 @@ class Task:
     loss: Loss
     gamma: Schedule
     iterations: int
+    labels: Callable[[int], Array] | None = field(default=None, kw_only=True)
     on_batch: Callable[[int], None] = lambda t: None
     stop_requested: bool = False
     stall_timeout: float | None = None
@@ -63,7 +65,7 @@ class Task:
 
         Raises DivergenceError when the loss is NaN or infinite.
         """
-        labels = self.batch(t)[1]
+        labels = self.batch(t)[1] if self.labels is None else self.labels(t)
         value, dy = self.loss(y, labels)
         loss = float(value)
         if not isfinite(loss):

@@ -11,11 +11,11 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "errors", "methods", "timeline"],
-    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.batches"],
+    ["arrays", "cache", "errors", "methods", "timeline"],
+    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
-    ["layers.pool"],
-    ["layers", "data"],
+    ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
+    ["layers", "data", "data.official"],
     ["models", "splitting", "costs", "modules", "task"],
     ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],
     ["workers.threads", "workers.mpi_channel"],
