@@ -232,7 +232,7 @@ def test_a_killed_rank_ends_the_job(tmp_path):
 
 def test_a_rank_that_fails_alone_between_calls_ends_the_job(tmp_path):
     """Here one rank runs out of memory while the others build their run; the others would wait for it for ever."""
-    more = "def alone(*arguments, **options):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
+    more = "def alone(*_, **options):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
     done = fail("pass", "--out", tmp_path / "run", more=more, ranks=2)
     assert done.returncode == 1
     assert "MemoryError: planted\n" in done.stderr
