@@ -294,7 +294,7 @@ def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: li
     if engine is not None:
         config = replace(config, engine=engine)
     if data is None:
-        data = load_data(config.data)
+        data = load_data(config.data, config.data_dir)  # which never downloads
     if state.get("data") != data.astype(config.dtype).fingerprint:
         raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]

@@ -232,7 +232,8 @@ def compare(
     directories = [rundir.claim(out / f"{c.method}-{c.modules}", overwrite=overwrite) for c in configs]
     if len(set(directories)) < len(directories):
         raise InputError(f"runs: expected each method:K once, got {runs}; leave the repetitions out")
-    trainings = [Training(c) for c in configs]
+    first = Training(configs[0])
+    trainings = [first, *(Training(c, first.data) for c in configs[1:])]
     with progress_of(trainings):
         for _ in zip(*(training.epochs() for training in trainings), strict=True):
             pass

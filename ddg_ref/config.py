@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from ddg_ref.data import DATASETS
+from ddg_ref.data import DATASETS, OFFICIAL
 from ddg_ref.devices import device_names
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import InputError, choose
@@ -40,7 +40,14 @@ class Config:
     Raises InputError for unknown names, numbers out of range, and options that the chosen parts do not have.
     """
 
-    data: str = _option("digits", f"Data set: {_names(DATASETS)}, or the path of an .npz file with arrays x and y.")
+    data: str = _option(
+        "digits", f"Data set: {_names([*DATASETS, *OFFICIAL])}, or the path of an .npz file with arrays x and y."
+    )
+    data_dir: str | None = _option(
+        None, f"Directory with the published files of {_names(OFFICIAL)} (one in the user's cache)."
+    )
+    download: bool = _option(False, "Fetch the published files into that directory, if they are not there.")
+    augment: bool = _option(False, "Shift images by up to 4 pixels and mirror half of them, anew in every iteration.")
     model: str = _option("cnn", f"Network: {_names(MODELS)}.")
     width: int | None = _option(None, "Hidden units (mlp, 256) or channels of the first stage (cnn 32, resnet 16).")
     depth: int | None = _option(None, "Linear layers (mlp, 4), convolutions (cnn, 4), or 6n+2 (resnet, 8).")
@@ -96,6 +103,9 @@ class Config:
             ("dtype", DTYPES),
         ):
             choose(name, getattr(self, name), valid)
+        for name in ("data_dir", "download"):
+            if getattr(self, name) and self.data not in OFFICIAL:
+                raise InputError(f"{name}: data {self.data} has no such option; leave it out")
         if not (isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr: expected a finite number > 0, got {self.lr}; 0.05 is a start")
         for name in ("modules", "batch_size", "checkpoint_every", "micro_batches", "synthesizer_width"):

@@ -7,7 +7,6 @@ the costs of a network's layers are measured once per machine and remembered.
 from contextlib import suppress
 from hashlib import sha256
 from json import dumps, loads
-from os import environ
 from pathlib import Path
 from platform import machine, processor
 from statistics import median
@@ -15,9 +14,9 @@ from tempfile import NamedTemporaryFile
 from time import perf_counter
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from ddg_ref.arrays import Array, one_blas_thread, settled
+from ddg_ref.cache import cache_directory
 from ddg_ref.devices import Cpu, Device
 from ddg_ref.errors import InputError
 from ddg_ref.layers import Sequential
@@ -60,7 +59,7 @@ def remembered_costs(network: Sequential, x: Array, device: Device | None = None
     device = device or Cpu()
     subject = [names, list(x.shape), str(x.dtype), machine(), processor(), np.__version__, device.name]
     key = sha256(dumps(subject).encode()).hexdigest()[:32]
-    folder = Path(environ.get("DDG_REF_CACHE") or user_cache_path("ddg_ref", appauthor=False))
+    folder = cache_directory()
     path = folder / f"layer-costs-{key}.json"
     known = _read_costs(path, len(names))
     if known is not None:

@@ -48,6 +48,7 @@ class Task:
     """Train on batches 0, ..., iterations-1.
 
     `batch(t)` gives (x, labels) and is a pure function of t: every worker may ask, none has to pass labels on.
+    `labels_alone(t)`, if there is one, gives the same labels without the work of putting x together.
     `on_batch(t)` is told when batch t enters. Setting `stop_requested` makes every module end before the same
     iteration. `stall_timeout` is for how many seconds all workers may be stuck at one point before that is an error.
     `fault(k, phase, t)` is called as module k begins each phase: tests plant failures and delays there.
@@ -57,6 +58,7 @@ class Task:
     loss: Loss
     gamma: Schedule
     iterations: int
+    labels_alone: Callable[[int], Array] | None = field(default=None, kw_only=True)
     on_batch: Callable[[int], None] = lambda t: None
     stop_requested: bool = False
     stall_timeout: float | None = None
@@ -72,7 +74,7 @@ class Task:
 
     def labels(self, t: int) -> Array:
         """The labels of batch t."""
-        return self.batch(t)[1]
+        return self.batch(t)[1] if self.labels_alone is None else self.labels_alone(t)
 
     def messages(self, t: int, micro_batches: int) -> range:
         """The numbers of the messages that carry batch t across a boundary: one per part, all parts with a sample."""

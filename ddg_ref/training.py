@@ -16,7 +16,7 @@ import numpy as np
 
 from ddg_ref.arrays import Array, Params, hosted, keep_freed_memory, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
-from ddg_ref.data import Batches, Dataset, load_data
+from ddg_ref.data import Batches, Dataset, download_data, load_data
 from ddg_ref.devices import Cpu, Device, make_device
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
@@ -103,15 +103,19 @@ class Training:
         self.engine.prepare(config.modules)
         keep_freed_memory()
         if data is None:
-            data = load_data(config.data)
+            if config.download:
+                self.engine.once(lambda: download_data(config.data, config.data_dir))
+            data = load_data(config.data, config.data_dir)
         self.data = data.astype(config.dtype)
         self.network = make_network(config, self.data, layers)
-        self.batches = Batches(self.data.x_train, self.data.y_train, config.batch_size, config.seed)
+        samples = self.data.x_train, self.data.y_train
+        self.batches = Batches(*samples, config.batch_size, config.seed, augment=config.augment)
         self.task = Task(
             self.batches,
             LOSSES[config.loss],
             config.make_schedule(self.batches.per_epoch),
             config.total_iterations(self.batches.per_epoch),
+            labels_alone=self.batches.labels,
             stall_timeout=config.stall_timeout,
         )
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]

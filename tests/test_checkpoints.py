@@ -59,6 +59,7 @@ def options(draw):
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "loss": draw(st.sampled_from(["cross-entropy", "squared-error"])),
         "drain": draw(st.booleans()),
+        "augment": draw(st.booleans()),
         "seed": draw(st.integers(0, 9)),
         "epochs": draw(st.integers(1, 3)),
         "iterations": draw(st.none() | st.integers(0, 2 * PER_EPOCH)),

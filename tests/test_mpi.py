@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 from runs import finish, run_to
+from small_published import ARCHIVE, SMALL_CIFAR, Site, cifar_of
 
 from ddg_ref import Config, checkpoints, train
+from ddg_ref.data import official
 from ddg_ref.errors import InputError, LaunchError
 from ddg_ref.training import Training
 from ddg_ref.workers import launch
@@ -105,6 +107,21 @@ def test_mpiexec_writes_the_directory_that_threads_write(by_threads, tmp_path):
     assert_same_outcome(out, by_threads[3])
     assert {path.name for path in out.iterdir()} == {path.name for path in by_threads[3].iterdir()}
     assert config_of(out) == config_of(by_threads[3]) | {"engine": "mpi"}
+
+
+def test_published_files_are_fetched_once_for_all_ranks_who_augment_alike(tmp_path, monkeypatch):
+    options = {"model": "mlp", "width": 3, "split": "count", "batch_size": 5, "modules": 3, "epochs": 2}
+    options |= {"data": "cifar10", "data_dir": str(tmp_path / "data"), "download": True, "augment": True}
+    site = Site({ARCHIVE: SMALL_CIFAR})
+    try:
+        monkeypatch.setitem(official.DISTRIBUTIONS, "cifar10", cifar_of(SMALL_CIFAR, url=site.url))
+        arguments = site.url, json.dumps(options), tmp_path / "mpi"
+        done = run(RANKS / "published.py", *arguments, ranks=3, NO_PROXY="127.0.0.1")
+    finally:
+        site.close()
+    assert done.returncode == 0, done.stderr
+    assert site.requests == [ARCHIVE]
+    assert_same_outcome(tmp_path / "mpi", train(**options).save(tmp_path / "threads"))
 
 
 def test_a_rank_count_that_is_not_the_number_of_modules(tmp_path):
@@ -215,7 +232,7 @@ def test_a_killed_rank_ends_the_job(tmp_path):
 
 def test_a_rank_that_fails_alone_between_calls_ends_the_job(tmp_path):
     """Here one rank runs out of memory while the others build their run; the others would wait for it for ever."""
-    more = "def alone(*arguments):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
+    more = "def alone(*_, **options):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
     done = fail("pass", "--out", tmp_path / "run", more=more, ranks=2)
     assert done.returncode == 1
     assert "MemoryError: planted\n" in done.stderr

@@ -12,12 +12,12 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "errors", "methods", "timeline"],
+    ["arrays", "cache", "errors", "methods", "timeline"],
     ["devices"],
-    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.batches"],
+    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
-    ["layers.pool"],
-    ["layers", "data"],
+    ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
+    ["layers", "data", "data.official"],
     ["synthesizers"],
     ["models", "splitting", "costs", "modules", "task"],
     ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],

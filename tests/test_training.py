@@ -199,7 +199,7 @@ def one_line(error):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "mnist"}, "unknown data 'mnist': choose one of digits, shapes, or give the path of an .npz file"),
+        ({"data": "iris"}, "unknown data 'iris': choose one of digits, shapes, cifar10, cifar100, mnist, or give the "),
         ({"lr": "0.1"}, "lr: expected float, got str '0.1'"),
         ({"modules": 2.5}, "modules: expected int, got float 2.5"),
         ({"nesterov": 1}, "nesterov: expected bool or None, got int 1"),
@@ -210,7 +210,7 @@ def one_line(error):
         ({"schedule": "x"}, "unknown schedule 'x': choose one of constant, multi-step, harmonic, inverse-sqrt"),
         ({"dtype": "float16"}, "unknown dtype 'float16': choose one of float32, float64"),
         ({"loss": "x"}, "unknown loss 'x'"),
-        ({"colour": "red"}, "unknown option 'colour': choose from data, model"),
+        ({"colour": "red"}, "unknown option 'colour': choose from data, data_dir, "),
         ({"modules": 7}, "modules: expected 1 to 6, one layer each at the most, got 7"),
         ({"modules": 0}, "modules: expected a whole number >= 1, got 0"),
         ({"split": "3,2", "modules": 3}, "cuts: expected increasing layer numbers from 1 to 5, got [3, 2]"),

@@ -214,6 +214,7 @@ def train(
     """
     drawn = np.random.default_rng([plan.seed, 1]).integers(training.batches.per_epoch, size=plan.iterations)
     training.task.batch = lambda t: training.batches(int(drawn[t]))
+    training.task.labels_alone = lambda t: training.batches.labels(int(drawn[t]))
     wanted = {t + late for t in times for late in range(plan.modules)}
     pipeline = training.pipeline
     modules = [Watched(module, function, wanted.__contains__) for module in pipeline.modules]

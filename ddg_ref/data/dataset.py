@@ -1,6 +1,8 @@
 """A data set: training and test samples with their labels, checked at the door."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +11,16 @@ from ddg_ref.arrays import Array, Shape
 from ddg_ref.errors import InputError
 
 
+class Scaling(NamedTuple):
+    """How images were scaled, channel by channel: x = (pixel - mean) / std, pixels from 0 to 255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """x (N, ...) floating point, y (N,) whole numbers in [0, classes).
+    """x (N, ...) floating point, y (N,) whole numbers in [0, classes); `scaling` says how x came about, where it does.
 
     Raises InputError for arrays that do not fit each other, labels out of range, and NaN or infinite values.
     """
@@ -22,6 +31,7 @@ class Dataset:
     x_test: Array
     y_test: Array
     classes: int
+    scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -39,7 +49,7 @@ class Dataset:
         """Shape of one sample."""
         return self.x_train.shape[1:]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of all samples and labels."""
         from hashlib import sha256  # slow to import, and few runs need it
@@ -53,7 +63,7 @@ class Dataset:
     def astype(self, dtype: npt.DTypeLike) -> "Dataset":
         """The same data with samples of another floating-point type."""
         x_train, x_test = self.x_train.astype(dtype, copy=False), self.x_test.astype(dtype, copy=False)
-        return Dataset(self.name, x_train, self.y_train, x_test, self.y_test, self.classes)
+        return replace(self, x_train=x_train, x_test=x_test)
 
 
 def check_samples(where: str, x: Array, y: Array, classes: int) -> None:
