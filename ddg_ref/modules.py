@@ -133,6 +133,7 @@ class Pipeline:
 
         `synthesizers` are those of `synthesizers_for`, one entry per module; None where the method has none.
         """
+        assert synthesizers is not None or method.error == "above"
         bounds = [0, *cuts, len(network.steps())]
         K = len(bounds) - 1
         modules = []
