@@ -144,6 +144,7 @@ class Pipeline:
         `synthesizers` are those of `synthesizers_for`, one entry per module, and `devices` has one for each; without
         them no module has a synthesizer, and all compute in host memory.
         """
+        assert synthesizers is not None or method.error == "above"
         bounds = [0, *cuts, len(network.steps())]
         K = len(bounds) - 1
         modules = []
