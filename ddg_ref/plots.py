@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 # Okabe, Ito: colours that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-PHASES = {"forward": "#56B4E9", "backward": "#E69F00", "update": "#009E73"}
+PHASES = {
+    "forward": "#56B4E9",
+    "backward": "#E69F00",
+    "update": "#009E73",
+    "synthesize": "#CC79A7",
+    "train synthesizer": "#882255",
+}
 IDLE = "#DDDDDD"
 
 
@@ -73,8 +79,10 @@ def timelines(runs: Mapping[str, Sequence[Span]]) -> Figure:
     for axes, (title, spans) in zip(panels, runs.items(), strict=True):
         _draw_spans(axes, spans, shortest_label=0.018 * total)
         axes.set_title(title, loc="left", fontsize="medium")
-    keys = [Patch(color=colour, label=phase) for phase, colour in [*PHASES.items(), ("waiting", IDLE)]]
-    panels[0].legend(handles=keys, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
+    seen = {span.phase for spans in runs.values() for span in spans}
+    phases = [(phase, colour) for phase, colour in PHASES.items() if phase in seen]
+    keys = [Patch(color=colour, label=phase) for phase, colour in [*phases, ("waiting", IDLE)]]
+    panels[0].legend(handles=keys, ncols=len(keys), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
     panels[-1].set_xlabel("milliseconds")
     return figure
 
