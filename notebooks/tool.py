@@ -115,6 +115,7 @@ class Course:
                 timeout_func=remaining,
                 record_timing=False,
                 on_cell_start=note,
+                extra_arguments=["--log-level=ERROR"],  # of the kernel; what it has to say to readers is in the cells
                 resources={"metadata": {"path": str(self.folder)}},
             )
             try:
