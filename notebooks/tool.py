@@ -114,6 +114,7 @@ class Course:
                 kernel_name="python3",
                 timeout_func=remaining,
                 record_timing=False,
+                coalesce_streams=True,  # else what is printed comes in pieces, now more, now fewer
                 on_cell_start=note,
                 extra_arguments=["--log-level=ERROR"],  # of the kernel; what it has to say to readers is in the cells
                 resources={"metadata": {"path": str(self.folder)}},
