@@ -99,7 +99,7 @@ class Course:
     def run(self, slug: str) -> NotebookNode:
         """The text, run from top to bottom in a fresh kernel. Raises LessonError where it fails or takes too long."""
         notebook = self.read_text(slug)
-        deadline, current = perf_counter() + self.limit, 0
+        deadline, current = perf_counter() + self.limit, 0  # the time by when it must end, and the cell it is at
 
         def remaining(cell: NotebookNode) -> float:
             return max(1.0, deadline - perf_counter())
@@ -127,6 +127,8 @@ class Course:
                 raise LessonError(f"{_name(notebook, current)} raised {error.ename}: {error.evalue}") from None
             except DeadKernelError:
                 raise LessonError(f"{_name(notebook, current)} ended the kernel") from None
+        if perf_counter() > deadline:
+            raise LessonError(f"took {self.limit + perf_counter() - deadline:.1f} s, more than {self.limit:g} s in all")
         _raise_first(failed_widgets(notebook))
         _clean(notebook)
         return notebook

@@ -225,6 +225,11 @@ def test_a_lesson_that_takes_too_long_is_stopped_and_the_cell_named(tmp_path):
         course.execute(SLUG)
 
 
+def test_a_lesson_whose_cells_take_too_long_together_is_refused(tmp_path):
+    with pytest.raises(LessonError, match=r"took [\d.]+ s, more than 0.1 s in all"):
+        lesson(tmp_path, "import time\ntime.sleep(0.2)", limit=0.1).execute(SLUG)
+
+
 def test_a_widget_leaves_no_output(tmp_path):
     course = lesson(tmp_path, "from ipywidgets import interact\ninteract(lambda x: print(x), x=(1, 5))\nprint('here')")
     course.execute(SLUG)
