@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 GPU_OUT ?= runs/gpu
 
-.PHONY: demo test lint types check gpu-check clean
+.PHONY: demo test lint types check lessons book browser gpu-check clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -28,8 +28,17 @@ gpu-check:
 	DDG_REF_CACHE=$(GPU_OUT)/cache $$(test -f $(VENV)/gpu && echo $(BIN)/python || echo $(PYTHON)) \
 		-m benchmarks.gpu --out $(GPU_OUT)
 
+lessons: $(VENV)/developer
+	$(BIN)/python -m notebooks.tool check
+
+book: $(VENV)/book
+	$(BIN)/python -m sphinx -W --keep-going -q -c book -d build/doctrees . build/book
+
+browser: book
+	$(BIN)/python -m pytest book
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,3 +54,7 @@ $(VENV)/gpu: requirements-gpu.txt | $(VENV)/developer
 $(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/reader
+
+$(VENV)/book: requirements-book.txt $(VENV)/developer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-book.txt
+	touch $@

@@ -82,7 +82,8 @@ def timelines(runs: Mapping[str, Sequence[Span]]) -> Figure:
     seen = {span.phase for spans in runs.values() for span in spans}
     phases = [(phase, colour) for phase, colour in PHASES.items() if phase in seen]
     keys = [Patch(color=colour, label=phase) for phase, colour in [*phases, ("waiting", IDLE)]]
-    panels[0].legend(handles=keys, ncols=len(keys), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize="small")
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
+    panels[0].legend(handles=keys, ncols=len(keys), frameon=False, fontsize="small", **place)
     panels[-1].set_xlabel("milliseconds")
     return figure
 

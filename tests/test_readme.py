@@ -42,3 +42,8 @@ def test_commands_are_accepted(command, tmp_path):
 def test_linked_files_exist():
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_lessons_are_linked():
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert f"](notebooks/{path.name})" in README
