@@ -1,7 +1,7 @@
 """CuPy without a GPU: arrays that know their device, and streams that know what has happened before what.
 
-`install(monkeypatch, count)` puts a module in CuPy's place whose arrays are NumPy's, each tagged with a device. It
-computes at once, but judges as if each stream went its own way, by vector clocks. It raises a Violation when
+`with installed(count)` puts a module in CuPy's place whose arrays are NumPy's, each tagged with a device. It computes
+at once, but judges as if each stream went its own way, by vector clocks. It raises a Violation when
 
 - an operation meets an array of another device than the current one, or an array of the host;
 - an array leaves its device by anything but the copy functions;
@@ -17,9 +17,11 @@ import operator
 import re
 import sys
 from collections import defaultdict
+from contextlib import contextmanager
 from importlib import import_module
 from threading import RLock, get_ident, local
 from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 
@@ -369,9 +371,17 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
-def install(monkeypatch, count):
-    """Put a checked CuPy with `count` devices in CuPy's place; returns its World."""
+@contextmanager
+def installed(count):
+    """For the block, a checked CuPy with `count` devices is in CuPy's place; gives its World."""
     world = World(count)
+    with patch.dict(sys.modules, {"cupy": checked_cupy(world)}):
+        yield world
+
+
+def checked_cupy(world):
+    """The module."""
+    count = world.count
     cupy, cuda = ModuleType("cupy"), ModuleType("cupy.cuda")
 
     class Device:
@@ -420,5 +430,4 @@ def install(monkeypatch, count):
     cuda.get_current_stream = lambda: (world.devices, world.stream())[1]
     cuda.runtime = SimpleNamespace(getDeviceCount=lambda: count, CUDARuntimeError=CUDARuntimeError)
     cupy.cuda = cuda
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    return world
+    return cupy

@@ -44,8 +44,8 @@ def world() -> Iterator[Any]:
     if checked.REAL:
         yield None
         return
-    with pytest.MonkeyPatch.context() as patch:
-        yield checked.install(patch, checked.GPUS)
+    with checked.installed(checked.GPUS) as devices:
+        yield devices
 
 
 @pytest.fixture(scope="session", autouse=True)
