@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from threading import RLock, get_ident, local
 from types import ModuleType, SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 
@@ -374,9 +373,14 @@ class CUDARuntimeError(RuntimeError):
 @contextmanager
 def installed(count):
     """For the block, a checked CuPy with `count` devices is in CuPy's place; gives its World."""
-    world = World(count)
-    with patch.dict(sys.modules, {"cupy": checked_cupy(world)}):
+    world, real = World(count), sys.modules.get("cupy")
+    sys.modules["cupy"] = checked_cupy(world)
+    try:
         yield world
+    finally:
+        del sys.modules["cupy"]
+        if real is not None:
+            sys.modules["cupy"] = real
 
 
 def checked_cupy(world):
