@@ -10,7 +10,10 @@ from typing import Any
 import jupytext
 
 HERE = Path(__file__).parent
-ASSIGNMENTS = ("01_backward_of_a_layer",)
+ASSIGNMENTS = (
+    "01_backward_of_a_layer",
+    "02_the_delay_queue",
+)
 
 
 def text_of(name: str) -> Path:

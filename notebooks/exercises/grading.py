@@ -18,7 +18,12 @@ from hypothesis.strategies import SearchStrategy
 
 from ddg_ref.arrays import Array, Params
 from ddg_ref.errors import StallError
+from ddg_ref.layers import Linear, Sequential, Tanh
+from ddg_ref.losses import softmax_cross_entropy
+from ddg_ref.methods import METHODS
 from ddg_ref.modules import Pipeline
+from ddg_ref.optimizers import SGD
+from ddg_ref.schedules import Constant
 from ddg_ref.task import Task
 from ddg_ref.workers import threads
 
@@ -176,11 +181,28 @@ def unchanged(what: str, arrays: Mapping[str, Array]) -> Callable[[], None]:
     return verify
 
 
-def run_workers(work: Callable[..., int], pipeline: Pipeline, task: Task, stop: int) -> int:
+def small_training(K: int, iterations: int, seed: int, *, method: str = "ddg") -> tuple[Pipeline, Task]:
+    """K modules of three layers each (Linear, Tanh, Linear), plain SGD, and batches that depend on the seed alone."""
+    rng = np.random.default_rng(seed)
+    network = Sequential([layer for _ in range(K) for layer in (Linear(3, 4), Tanh(), Linear(4, 3))])
+    params = network.init(rng, np.float64)
+    pipeline = Pipeline.cut(network, range(3, 3 * K, 3), METHODS[method], SGD(momentum=0), params, {})
+
+    def batch(t: int) -> tuple[Array, Array]:
+        draw = np.random.default_rng((seed, t))
+        return draw.normal(size=(5, 3)), draw.integers(3, size=5)
+
+    return pipeline, Task(batch, softmax_cross_entropy, Constant(0.3), iterations)
+
+
+def run_workers(work: Callable[..., int], pipeline: Pipeline, task: Task, stop: int, hint: str) -> int:
     """ddg_ref's threads, each running the loop `work`; the iteration that they came to.
 
-    Raises StallError when they wait for each other.
+    Raises StallError with the hint when they wait for each other.
     """
     task.stall_timeout = STALL_SECONDS
     with patch.object(threads, "work", work):
-        return threads.run(pipeline, task, 0, stop).iteration
+        try:
+            return threads.run(pipeline, task, 0, stop).iteration
+        except StallError as stall:
+            raise StallError(f"{stall}. Hint: {hint}") from None
