@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 ASSIGNMENTS = (
     "01_backward_of_a_layer",
     "02_the_delay_queue",
+    "03_the_warm_up_rule",
 )
 
 
