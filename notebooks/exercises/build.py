@@ -14,6 +14,7 @@ ASSIGNMENTS = (
     "01_backward_of_a_layer",
     "02_the_delay_queue",
     "03_the_warm_up_rule",
+    "04_the_drained_iterate",
 )
 
 
