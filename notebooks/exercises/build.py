@@ -15,6 +15,7 @@ ASSIGNMENTS = (
     "02_the_delay_queue",
     "03_the_warm_up_rule",
     "04_the_drained_iterate",
+    "05_a_loop_that_deadlocks",
 )
 
 

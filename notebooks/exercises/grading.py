@@ -30,7 +30,7 @@ from ddg_ref.workers import threads
 SECONDS = 10
 """Time limit for one input. Every reference solution needs a small fraction of a second."""
 
-STALL_SECONDS = 2.0
+STALL_SECONDS = 1.0
 """When no worker begins anything for so long, they wait for each other: what they have to do takes milliseconds."""
 
 
