@@ -16,6 +16,7 @@ ASSIGNMENTS = (
     "03_the_warm_up_rule",
     "04_the_drained_iterate",
     "05_a_loop_that_deadlocks",
+    "06_test_an_inequality",
 )
 
 
