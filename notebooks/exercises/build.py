@@ -17,6 +17,7 @@ ASSIGNMENTS = (
     "04_the_drained_iterate",
     "05_a_loop_that_deadlocks",
     "06_test_an_inequality",
+    "07_cut_points",
 )
 
 
