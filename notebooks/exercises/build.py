@@ -18,6 +18,7 @@ ASSIGNMENTS = (
     "05_a_loop_that_deadlocks",
     "06_test_an_inequality",
     "07_cut_points",
+    "08_the_stale_weight_bug",
 )
 
 

@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from ddg_ref.arrays import Array, Params
 from ddg_ref.errors import StallError
-from ddg_ref.layers import Linear, Sequential, Tanh
+from ddg_ref.layers import Layer, Linear, Sequential, Tanh
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.modules import Pipeline
@@ -181,16 +181,22 @@ def unchanged(what: str, arrays: Mapping[str, Array]) -> Callable[[], None]:
     return verify
 
 
-def small_training(K: int, iterations: int, seed: int, *, method: str = "ddg") -> tuple[Pipeline, Task]:
-    """K modules of three layers each (Linear, Tanh, Linear), plain SGD, and batches that depend on the seed alone."""
-    rng = np.random.default_rng(seed)
-    network = Sequential([layer for _ in range(K) for layer in (Linear(3, 4), Tanh(), Linear(4, 3))])
-    params = network.init(rng, np.float64)
-    pipeline = Pipeline.cut(network, range(3, 3 * K, 3), METHODS[method], SGD(momentum=0), params, {})
+def small_training(
+    K: int, iterations: int, seed: int, *, method: str = "ddg", deep: bool = True
+) -> tuple[Pipeline, Task]:
+    """K modules, plain SGD, batches that depend on the seed alone; the label says which of three inputs is largest.
+
+    A module is Linear, Tanh, Linear, or a single Linear if not `deep`.
+    """
+    parts: list[list[Layer]] = [[Linear(3, 4), Tanh(), Linear(4, 3)] if deep else [Linear(3, 3)] for _ in range(K)]
+    network = Sequential([layer for part in parts for layer in part])
+    params = network.init(np.random.default_rng(seed), np.float64)
+    cuts = [len(parts[0]) * k for k in range(1, K)]
+    pipeline = Pipeline.cut(network, cuts, METHODS[method], SGD(momentum=0), params, {})
 
     def batch(t: int) -> tuple[Array, Array]:
-        draw = np.random.default_rng((seed, t))
-        return draw.normal(size=(5, 3)), draw.integers(3, size=5)
+        x = np.random.default_rng((seed, t)).normal(size=(5, 3))
+        return x, x.argmax(axis=1)
 
     return pipeline, Task(batch, softmax_cross_entropy, Constant(0.3), iterations)
 
