@@ -45,3 +45,19 @@ def test_cells_are_marked_as_nbgrader_wants_them(name):
 def test_every_exercise_is_worth_ten_points(name):
     marks = [cell["metadata"].get("nbgrader", {}) for cell in NOTEBOOKS[name]["cells"]]
     assert sum(mark.get("points", 0) for mark in marks) == 10
+
+
+WRONG_ANSWERS = sorted(EXERCISES.glob("wrong/*/*.py"))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_exercise_has_wrong_answers_and_a_row_in_the_guide(name):
+    assert sum(path.parent.name == name for path in WRONG_ANSWERS) >= 3
+    assert f"`{name}` |" in (EXERCISES / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", WRONG_ANSWERS, ids=lambda path: path.stem)
+def test_the_guide_explains_every_wrong_answer(path):
+    message, reveals = (line.split(": ", 1)[1] for line in path.read_text().splitlines()[1:3])
+    row = f"| {int(path.parent.name[:2])} | `{path.stem}` | {message} | {reveals} |"
+    assert row in (EXERCISES / "README.md").read_text()

@@ -51,11 +51,12 @@ class WrongAnswer:
         """Three comment lines, then the code. Raises ValueError if one is missing."""
         lines = path.read_text().splitlines(keepends=True)
         values = []
-        for line, key in zip(lines, ("cell", "message", "reveals"), strict=False):
+        for line, key in zip([*lines, "", "", ""], ("cell", "message", "reveals"), strict=False):
             if not line.startswith(f"# {key}: "):
                 raise ValueError(f"{path}: expected a line `# {key}: ...`, got {line.strip()!r}; see the others")
             values.append(line.split(": ", 1)[1].strip())
-        return WrongAnswer(path.stem, *values, "".join(lines[3:]))
+        cell, message, reveals = values
+        return WrongAnswer(path.stem, cell, message, reveals, "".join(lines[3:]))
 
 
 def wrong_answers(name: str) -> list[WrongAnswer]:

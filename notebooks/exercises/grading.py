@@ -35,7 +35,10 @@ STALL_SECONDS = 1.0
 
 
 class AnswerError(AssertionError):
-    """An answer failed a test; the message is for the student."""
+    """An answer failed a test; the message is for the student.
+
+    IPython leaves functions with `__tracebackhide__` out of what it shows: the student's cell and the message remain.
+    """
 
 
 class _Stop(BaseException):
@@ -46,6 +49,7 @@ def for_every(*, examples: int = 25, **inputs: SearchStrategy[Any]) -> Callable[
     """Decorator: run the test at once on drawn inputs. Raises AnswerError for the smallest input found that fails."""
 
     def run(test: Callable[..., None]) -> None:
+        __tracebackhide__ = True
         failures: list[str] = []
 
         def example(**values: Any) -> None:
@@ -120,17 +124,20 @@ def _place(error: Exception) -> str:
 
 def expect(holds: object, message: str) -> None:
     """Raises AnswerError with the message unless `holds`."""
+    __tracebackhide__ = True
     if not holds:
         raise AnswerError(message)
 
 
 def expect_equal(what: str, got: object, expected: object, hint: str) -> None:
     """Raises AnswerError unless got == expected."""
+    __tracebackhide__ = True
     expect(got == expected, f"{what}: expected {expected!r}, got {got!r}. Hint: {hint}")
 
 
 def expect_close(what: str, got: Any, expected: Any, hint: str, *, tolerance: float = 1e-7) -> None:
     """Raises AnswerError, which shows the worst entry, unless `got` is `expected` in shape and up to rounding."""
+    __tracebackhide__ = True
     expected = np.asarray(expected)
     expect(
         isinstance(got, np.ndarray | np.number | float | int),
@@ -147,6 +154,7 @@ def expect_close(what: str, got: Any, expected: Any, hint: str, *, tolerance: fl
 
 def expect_same_bits(what: str, got: Params, expected: Params, hint: str) -> None:
     """Raises AnswerError unless both hold the same arrays, bit for bit."""
+    __tracebackhide__ = True
     for name, array in expected.items():
         if got[name].tobytes() != array.tobytes():
             distance = np.abs(got[name] - array).max()
@@ -171,6 +179,7 @@ def unchanged(what: str, arrays: Mapping[str, Array]) -> Callable[[], None]:
     before = {name: array.copy() for name, array in arrays.items()}
 
     def verify() -> None:
+        __tracebackhide__ = True
         for name, array in arrays.items():
             expect(
                 np.array_equal(array, before[name], equal_nan=True),
@@ -198,7 +207,7 @@ def small_training(
         x = np.random.default_rng((seed, t)).normal(size=(5, 3))
         return x, x.argmax(axis=1)
 
-    return pipeline, Task(batch, softmax_cross_entropy, Constant(0.3), iterations)
+    return pipeline, Task(batch, softmax_cross_entropy, Constant(0.1), iterations)
 
 
 def run_workers(work: Callable[..., int], pipeline: Pipeline, task: Task, stop: int, hint: str) -> int:

@@ -4,9 +4,6 @@
 class RMSNorm(Layer):
     eps = 1e-5
 
-    def parameter_shapes(self):
-        return {"gain": ()}
-
     def output_shape(self, input_shape):
         return input_shape
 
