@@ -38,8 +38,7 @@ browser: book
 	$(BIN)/python -m pytest book
 
 exercises: $(VENV)/instructor
-	cd notebooks/exercises && for source in source/*/; do \
-		../../$(BIN)/nbgrader generate_assignment "$$(basename "$$source")" --force || exit 1; done
+	cd notebooks/exercises && ../../$(BIN)/nbgrader generate_assignment '*' --force
 
 grade: $(VENV)/instructor
 	$(BIN)/python -m notebooks.exercises.check
