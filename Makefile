@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 GPU_OUT ?= runs/gpu
 
-.PHONY: demo test lint types check lessons book browser gpu-check clean
+.PHONY: demo test lint types check lessons book browser exercises grade gpu-check clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -37,6 +37,12 @@ book: $(VENV)/book
 browser: book
 	$(BIN)/python -m pytest book
 
+exercises: $(VENV)/instructor
+	cd notebooks/exercises && ../../$(BIN)/nbgrader generate_assignment '*' --force
+
+grade: $(VENV)/instructor
+	$(BIN)/python -m notebooks.exercises.check
+
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -58,3 +64,7 @@ $(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt | 
 $(VENV)/book: requirements-book.txt $(VENV)/developer
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-book.txt
 	touch $@
+
+$(VENV)/instructor: requirements.txt requirements-exercises.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-exercises.txt
+	touch $@ $(VENV)/reader

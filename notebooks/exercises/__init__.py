@@ -1,0 +1,1 @@
+"""Exercises in nbgrader's format: sources, wrong answers, and the check that grades both."""
