@@ -125,7 +125,7 @@ class Config:
                 f"shrink: expected a number in (0, 1], got {self.shrink}; 1 leaves the gradients as they are"
             )
         self.cuts()
-        self.device_names()
+        device_names(self.device, self.modules)
         self.make_method()
         self.make_optimizer()
         self.make_schedule(per_epoch=1)
@@ -144,7 +144,8 @@ class Config:
 
     def device_names(self) -> list[str]:
         """The name of each module's device."""
-        return device_names(self.device, self.modules)
+        names = device_names(self.device, self.modules)
+        return names * self.modules if len(names) == 1 else names
 
     def make_method(self) -> Method:
         """The method's row, with the numbers that were given."""

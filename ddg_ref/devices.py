@@ -179,7 +179,7 @@ def check_gpu(index: int) -> None:
 
 
 def device_names(text: str, modules: int) -> list[str]:
-    """The name of each module's device. Raises InputError unless there is one for all, or one for each."""
+    """The names in `text`. Raises InputError unless there is one for all modules, or one for each."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if not fullmatch(r"cpu|cuda:[0-9]{1,3}", name):
@@ -188,7 +188,7 @@ def device_names(text: str, modules: int) -> list[str]:
         raise InputError(
             f"device: expected one for all or one for each of {modules} modules, got {len(names)} ({text}); change it"
         )
-    return names * modules if len(names) == 1 else names
+    return names
 
 
 def make_device(name: str) -> Device:

@@ -18,7 +18,7 @@ from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
 
-from ddg_ref import checkpoints, layers
+from ddg_ref import Config, checkpoints, layers
 from ddg_ref.arrays import hosted, to_host
 from ddg_ref.costs import measure_costs
 from ddg_ref.devices import Cpu, Cuda, Device, device_names, make_device
@@ -238,7 +238,8 @@ def test_costs_are_measured_on_the_device():
 
 
 def test_names():
-    assert device_names("cuda:0", 3) == ["cuda:0"] * 3
+    assert device_names("cuda:0", 3) == ["cuda:0"]
+    assert Config(device="cuda:0", modules=3).device_names() == ["cuda:0"] * 3
     assert device_names("cpu, cuda:1", 2) == ["cpu", "cuda:1"]
     assert isinstance(make_device("cpu"), Cpu)
     assert isinstance(make_device("cuda:0"), Device)
