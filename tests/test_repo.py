@@ -29,11 +29,12 @@ LEVELS = [
     ["plots"],
     ["rundir"],
     ["checkpoints"],
+    ["experiments"],
     ["experiments.published", "experiments.settings", "experiments.prediction", "experiments.staleness"],
     ["experiments.jobs"],
     ["experiments.plans", "experiments.results", "experiments.tables"],
     ["experiments.figures"],
-    ["experiments.reproduce", "experiments"],
+    ["experiments.reproduce"],
     ["cli", ""],
     ["__main__"],
 ]

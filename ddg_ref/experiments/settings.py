@@ -93,8 +93,8 @@ MLP = {
     "batch_size": 128,
     "optimizer": "sgd",
     "momentum": 0.9,
-    "lr": 0.01,
-    "epochs": 40,
+    "lr": 0.0005,
+    "epochs": 60,
     "checkpoint_every": 120,
 }
 
@@ -117,7 +117,10 @@ SCALES = {
         adam={"lr": 0.003},
         depth=(Depths(SMOKE, (8, 14), (("bp", 1), ("ddg", 2))),),
         modules=SMOKE | {"depth": 8},
-        timing=(Timing(MLP | {"width": 16, "epochs": 2, "split": "count", "checkpoint_every": 12}, 0.2),),
+        timing=(
+            Timing(MLP | {"width": 16, "epochs": 2, "split": "count", "checkpoint_every": 12}, 0.2),
+            Timing(SMOKE | {"depth": 8, "epochs": 1}),
+        ),
         ruler=8,
         probes=4,
     ),
