@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddg_ref.experiments.jobs import Job
-from ddg_ref.experiments.settings import WAYS_OF_RESNET8, Options, Scale
+from ddg_ref.experiments.settings import Options, Scale
 
 KS = (1, 2, 3, 4)
 DATA_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
@@ -32,8 +32,9 @@ def job(base: Options, method: str, K: int, seed: int, *, kind: str = "", **more
 def resnet8(scale: Scale) -> list[Job]:
     """Learning curves of a ResNet-8 in every way."""
     return [
-        job({**scale.network, **(scale.dni if method == "dni" else {})}, method, K, seed)
-        for method, K in WAYS_OF_RESNET8
+        job({**curves.base, **(scale.dni if method == "dni" else {})}, method, K, seed)
+        for curves in scale.curves
+        for method, K in curves.ways
         for seed in scale.seeds
     ]
 
@@ -87,7 +88,7 @@ def optimizers(scale: Scale) -> list[Job]:
 def staleness(scale: Scale) -> list[Job]:
     """How true the applied gradients are, by K; and under bp, whose gradients are true, to see that it is measured."""
     ways = [("ddg", K) for K in KS] + [("bp", KS[-1])]
-    return [job(scale.network, method, K, scale.seeds[0], kind="probed", probes=scale.probes) for method, K in ways]
+    return [job(scale.probed, method, K, scale.seeds[0], kind="probed", probes=scale.probes) for method, K in ways]
 
 
 PLANS: Mapping[str, Callable[[Scale], list[Job]]] = {

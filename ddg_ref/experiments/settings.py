@@ -12,7 +12,19 @@ from typing import Any, TypeAlias
 
 Options: TypeAlias = Mapping[str, Any]
 
-WAYS_OF_RESNET8 = (("bp", 1), ("dni", 2), ("ddg", 2), ("fr", 2), ("fdg", 2), ("ddg-current", 2))
+Ways: TypeAlias = tuple[tuple[str, int], ...]
+"""(method, K) each."""
+
+OF_THE_PAPER: Ways = (("bp", 1), ("dni", 2), ("ddg", 2))
+AND_RELATED: Ways = (*OF_THE_PAPER, ("fr", 2), ("fdg", 2), ("ddg-current", 2))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A network whose learning curves are compared."""
+
+    base: Options
+    ways: Ways
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,7 @@ class Depths:
 
     base: Options
     depths: tuple[int, ...]
-    ways: tuple[tuple[str, int], ...]
+    ways: Ways
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,9 @@ class Scale:
     seeds: tuple[int, ...]
     processes: int
     """Runs beside each other, where time is not measured."""
+    curves: tuple[Curves, ...]
     network: Options
-    """A ResNet-8: learning curves, optimizers, staleness."""
+    """The network on which optimizers are compared."""
     dni: Options
     """Options of the synthesizers."""
     adam: Options
@@ -49,6 +62,8 @@ class Scale:
     modules: Options
     """The network that is cut into K = 1..4."""
     timing: tuple[Timing, ...]
+    probed: Options
+    """The network in which staleness is measured."""
     ruler: int
     """Iterations of backpropagation from which the modules' times are taken."""
     probes: int
@@ -78,15 +93,23 @@ LAPTOP = {
     "width": 8,
     "batch_size": 32,
     **SGD,
-    "lr": 0.1,
-    "warmup": 500,
+    "lr": 0.2,
+    "warmup": 750,
     "schedule": "multi-step",
-    "milestones": "8",
-    "epochs": 10,
+    "milestones": "10",
+    "epochs": 13,
     "checkpoint_every": 125,
 }
 """Without the depth. The paper's small steps would need many more epochs; large ones need a warm-up."""
-DIGITS = LAPTOP | {"data": "digits", "batch_size": 64, "lr": 0.05, "warmup": 46, "checkpoint_every": 23}
+DIGITS = LAPTOP | {
+    "data": "digits",
+    "batch_size": 64,
+    "lr": 0.05,
+    "warmup": 46,
+    "milestones": "8",
+    "epochs": 10,
+    "checkpoint_every": 23,
+}
 MLP = {
     "data": "digits",
     "model": "mlp",
@@ -116,6 +139,7 @@ SCALES = {
     "smoke": Scale(
         seeds=(0, 1),
         processes=1,
+        curves=(Curves(SMOKE | {"depth": 8}, AND_RELATED),),
         network=SMOKE | {"depth": 8},
         dni={"synthesizer_labels": True},
         adam={"lr": 0.003},
@@ -125,17 +149,19 @@ SCALES = {
             Timing(MLP | {"width": 16, "epochs": 2, "split": "count", "checkpoint_every": 12}, 0.2),
             Timing(SMOKE | {"depth": 8, "epochs": 1}),
         ),
+        probed=SMOKE | {"depth": 8},
         ruler=8,
         probes=4,
     ),
     "laptop": Scale(
         seeds=(0, 1, 2),
         processes=2,
+        curves=(Curves(LAPTOP | {"depth": 8}, OF_THE_PAPER), Curves(DIGITS | {"depth": 8}, AND_RELATED)),
         network=LAPTOP | {"depth": 8},
         dni={"synthesizer_labels": True},
         adam={"lr": 0.003},
         depth=(
-            Depths(DIGITS, (8, 20, 56, 110), (("bp", 1), ("ddg", 2))),
+            Depths(DIGITS, (8, 20, 56, 110), (("bp", 1), ("ddg", 2), ("ddg", 4))),
             Depths(LAPTOP, (8, 20), (("bp", 1), ("ddg", 4))),
         ),
         modules=LAPTOP | {"depth": 8},
@@ -143,12 +169,14 @@ SCALES = {
             Timing(MLP, 0.96),
             Timing(LAPTOP | {"depth": 8, "epochs": 1, "checkpoint_every": None}),
         ),
+        probed=DIGITS | {"depth": 56},
         ruler=60,
         probes=40,
     ),
     "paper": Scale(
         seeds=(0, 1, 2),
         processes=2,
+        curves=(Curves(PAPER | {"depth": 8}, AND_RELATED),),
         network=PAPER | {"depth": 8},
         dni={"synthesizer_labels": True},
         adam={"lr": 0.001},
@@ -158,6 +186,7 @@ SCALES = {
         ),
         modules=PAPER | {"depth": 56},
         timing=(Timing(PAPER | {"depth": 56, "epochs": 10, "milestones": "150,225"}, 0.7),),
+        probed=PAPER | {"depth": 56},
         ruler=60,
         probes=300,
     ),
