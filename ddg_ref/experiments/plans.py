@@ -32,7 +32,7 @@ def job(base: Options, method: str, K: int, seed: int, *, kind: str = "", **more
 def resnet8(scale: Scale) -> list[Job]:
     """Learning curves of a ResNet-8 in every way."""
     return [
-        job({**curves.base, **(scale.dni if method == "dni" else {})}, method, K, seed)
+        job({**curves.base, **(curves.dni if method == "dni" else {})}, method, K, seed)
         for curves in scale.curves
         for method, K in curves.ways
         for seed in scale.seeds

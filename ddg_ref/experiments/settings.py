@@ -17,6 +17,7 @@ Ways: TypeAlias = tuple[tuple[str, int], ...]
 
 OF_THE_PAPER: Ways = (("bp", 1), ("dni", 2), ("ddg", 2))
 AND_RELATED: Ways = (*OF_THE_PAPER, ("fr", 2), ("fdg", 2), ("ddg-current", 2))
+LABELS = {"synthesizer_labels": True}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Curves:
 
     base: Options
     ways: Ways
+    dni: Options
+    """Options of dni alone: those of its synthesizers, and steps small enough for it to learn."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,6 @@ class Scale:
     curves: tuple[Curves, ...]
     network: Options
     """The network on which optimizers are compared."""
-    dni: Options
-    """Options of the synthesizers."""
     adam: Options
     """What changes of `network` for Adam."""
     depth: tuple[Depths, ...]
@@ -139,9 +140,8 @@ SCALES = {
     "smoke": Scale(
         seeds=(0, 1),
         processes=1,
-        curves=(Curves(SMOKE | {"depth": 8}, AND_RELATED),),
+        curves=(Curves(SMOKE | {"depth": 8}, AND_RELATED, LABELS),),
         network=SMOKE | {"depth": 8},
-        dni={"synthesizer_labels": True},
         adam={"lr": 0.003},
         depth=(Depths(SMOKE, (8, 14), (("bp", 1), ("ddg", 2))),),
         modules=SMOKE | {"depth": 8},
@@ -156,9 +156,11 @@ SCALES = {
     "laptop": Scale(
         seeds=(0, 1, 2),
         processes=2,
-        curves=(Curves(LAPTOP | {"depth": 8}, OF_THE_PAPER), Curves(DIGITS | {"depth": 8}, AND_RELATED)),
+        curves=(
+            Curves(LAPTOP | {"depth": 8}, OF_THE_PAPER, LABELS | {"lr": 0.02}),
+            Curves(DIGITS | {"depth": 8}, AND_RELATED, LABELS),
+        ),
         network=LAPTOP | {"depth": 8},
-        dni={"synthesizer_labels": True},
         adam={"lr": 0.003},
         depth=(
             Depths(DIGITS, (8, 20, 56, 110), (("bp", 1), ("ddg", 2), ("ddg", 4))),
@@ -176,9 +178,8 @@ SCALES = {
     "paper": Scale(
         seeds=(0, 1, 2),
         processes=2,
-        curves=(Curves(PAPER | {"depth": 8}, AND_RELATED),),
+        curves=(Curves(PAPER | {"depth": 8}, AND_RELATED, LABELS),),
         network=PAPER | {"depth": 8},
-        dni={"synthesizer_labels": True},
         adam={"lr": 0.001},
         depth=(
             Depths(PAPER, (8, 20, 56, 110), (("bp", 1), ("ddg", 2))),
