@@ -88,11 +88,11 @@ def ratio(above: float | None, below: float | None) -> float | None:
 
 def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict[str, Any]]:
     """Speed-ups over bp on one thread: per iteration, to the target, and as predicted. Each seed is its own pair."""
-    rulers = {run.job.group: {} for run in outcomes if run.job.ruler}  # type: dict[str, dict[int, Any]]
+    rulers: dict[tuple[str, int], dict[str, list[float]]] = {}
     for run in outcomes:
         if run.job.ruler:
-            times = json.loads((out / run.job.name / TIMES).read_text())
-            rulers[run.job.group][run.job.options["modules"]] = times
+            times = (out / run.job.name / TIMES).read_text()
+            rulers[run.job.group, run.job.options["modules"]] = json.loads(times)
     timed = by_series([run for run in outcomes if run.job.timed and not run.job.ruler])
     targets = {group: target_of(group, scale, timed) for group, _ in timed}
     rows = []
@@ -102,7 +102,7 @@ def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict
         seconds = [run.seconds_to(targets[group]) for run in runs]
         faster = [ratio(bp.seconds_to(targets[group]), own) for (bp, _), own in zip(pairs, seconds, strict=True)]
         per_iteration = [ratio(bp.milliseconds, run.milliseconds) for bp, run in pairs]
-        times = rulers.get(group, {}).get(K)
+        measured = rulers.get((group, K))
         rows.append(
             {
                 "group": group,
@@ -115,9 +115,9 @@ def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict
                 "seconds_to_target": middle(seconds),
                 "speed_up_to_target": middle(faster),
                 "speed_up_to_target_by_seed": faster,
-                "predicted": predicted_speed_up(times) if times else None,
-                "predicted_here": predicted_speed_up(times, cpu_count()) if times else None,
-                "module_seconds": times,
+                "predicted": predicted_speed_up(measured) if measured else None,
+                "predicted_here": predicted_speed_up(measured, cpu_count()) if measured else None,
+                "module_seconds": measured,
             }
         )
     return rows
