@@ -161,7 +161,7 @@ SCALES = {
             Curves(DIGITS | {"depth": 8}, AND_RELATED, LABELS),
         ),
         network=LAPTOP | {"depth": 8},
-        adam={"lr": 0.003},
+        adam={"lr": 0.01, "weight_decay": None},
         depth=(
             Depths(DIGITS, (8, 20, 56, 110), (("bp", 1), ("ddg", 2), ("ddg", 4))),
             Depths(LAPTOP, (8, 20), (("bp", 1), ("ddg", 4))),
