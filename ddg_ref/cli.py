@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from traceback import format_exc
 from types import FrameType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
 from rich.console import Console
@@ -23,6 +23,8 @@ from ddg_ref import checkpoints, plots, rundir
 from ddg_ref.config import Config, whole_numbers
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, LaunchError, StallError, WorkerError, choose
+from ddg_ref.experiments import reproduce as experiments
+from ddg_ref.experiments.jobs import Watch
 from ddg_ref.methods import METHOD_OPTIONS, METHODS
 from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
 from ddg_ref.training import Run, Training
@@ -135,7 +137,7 @@ def train(
     def checkpoint() -> None:
         checkpoints.save(training, directory)
 
-    with progress_of([training]), stop_between_iterations(training):
+    with progress_of([training]), stop_between_iterations(training.task):
         for _ in training.epochs(checkpoint):
             pass
     if training.iteration < training.task.iterations:
@@ -164,14 +166,20 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     """The user asked to stop; nothing is lost."""
 
 
+class Stoppable(Protocol):
+    """Work that ends after the iteration at hand once this is set."""
+
+    stop_requested: bool
+
+
 @contextmanager
-def stop_between_iterations(training: Training) -> Iterator[None]:
+def stop_between_iterations(work: Stoppable) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) ends training after the iteration at hand, the second ends it at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if training.task.stop_requested:
+        if work.stop_requested:
             raise KeyboardInterrupt
-        training.task.stop_requested = True
+        work.stop_requested = True
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -291,6 +299,45 @@ def timeline(
     for k, fraction in busy_fraction(spans).items():
         typer.echo(f"module {k}: busy {100 * fraction:.0f}% of the time")
     typer.echo(f"timeline.png and trace.json (open it in Perfetto or chrome://tracing) written to {out}")
+
+
+@contextmanager
+def watching(what: str, runs: int) -> Iterator[Watch]:
+    """A live bar over the runs of an experiment, and Ctrl-C, while the block does them."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.completed:.1f}/{task.total} runs"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=runs)
+        watch = Watch(lambda done: progress.update(bar, completed=done))
+        with stop_between_iterations(watch):
+            yield watch
+
+
+@app.command()
+def reproduce(
+    what: Annotated[str, typer.Argument(help=f"Experiment: {', '.join([*experiments.PLANS, experiments.ALL])}.")],
+    out: Out,
+    scale: Annotated[str, typer.Option(help=f"How large: {', '.join(experiments.SCALES)}.")] = "laptop",
+    device: Annotated[str | None, typer.Option(help="Where all modules run: cpu, cuda:0, ... (cpu).")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Directory with the published data sets (paper).")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch them, if they are not there (paper).")] = False,
+) -> None:
+    """Do an experiment of the paper again: result.json, result.md, figure.png. The same command goes on with it."""
+    given = {"device": device, "data_dir": data_dir, "download": download or None}
+    options = {name: value for name, value in given.items() if value is not None}
+    written = experiments.reproduce(what, scale, out, options, watching)
+    if written is None:
+        words = ["reproduce", what, "--scale", scale, "--out", str(out)]
+        for name, value in options.items():
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
+        raise Interrupted(f"stopped; go on with: python -m ddg_ref {' '.join(map(quote, words))}")
+    typer.echo(written.read_text())
+    typer.echo(f"written to {written}")
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def _tidy(axes: Axes, **labels: Any) -> None:
+def tidy(axes: Axes, **labels: Any) -> None:
     axes.set(**labels)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#EEEEEE")
@@ -57,8 +57,8 @@ def learning_curves(histories: Mapping[str, Sequence["Record"]]) -> Figure:
                 values = [getattr(record, f"{part}_{kind}") for record in history]
                 label = f"{name} {part}" if len(histories) == 1 else (name if part == "test" else None)
                 axes.plot(epochs, values, style, color=colour, label=label, marker=marker, markersize=3)
-    _tidy(left, xlabel="epoch", ylabel="loss", yscale="log")
-    _tidy(right, xlabel="epoch", ylabel="accuracy")
+    tidy(left, xlabel="epoch", ylabel="loss", yscale="log")
+    tidy(right, xlabel="epoch", ylabel="accuracy")
     if len(histories) > 1:
         figure.suptitle("solid: test set, dashed: training batches", fontsize="small")
     right.legend(frameon=False)
@@ -101,7 +101,7 @@ def _draw_spans(axes: Axes, spans: Sequence[Span], *, shortest_label: float) -> 
         axes.barh(span.k, length, left=start, height=0.8, color=colour, linewidth=0)
         if span.phase in ("forward", "backward") and span.stop - span.start > shortest_label:
             axes.text(start + length / 2, span.k, str(span.batch), ha="center", va="center", fontsize=8)
-    _tidy(axes, yticks=modules, yticklabels=[f"module {k}" for k in modules])
+    tidy(axes, yticks=modules, yticklabels=[f"module {k}" for k in modules])
     axes.grid(False)
     axes.margins(x=0.005)
 
@@ -121,9 +121,9 @@ def comparison(runs: Sequence["Run"]) -> Figure:
         if run.milliseconds_per_iteration is not None:
             bar = time.barh(run.label, run.milliseconds_per_iteration, color=colour)
             time.bar_label(bar, fmt="%.1f", padding=3, fontsize="small")
-    _tidy(accuracy, xlabel="epoch", ylabel="test accuracy, %")
-    _tidy(loss, xlabel="seconds of training", ylabel="training loss", yscale="log")
-    _tidy(time, xlabel="milliseconds per iteration")
+    tidy(accuracy, xlabel="epoch", ylabel="test accuracy, %")
+    tidy(loss, xlabel="seconds of training", ylabel="training loss", yscale="log")
+    tidy(time, xlabel="milliseconds per iteration")
     time.grid(False)
     time.invert_yaxis()
     time.margins(x=0.15)

@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    python -m ddg_ref (.*--out .*)$", README, flags=re.MULTILINE)
-SHORTENED = {"train": ["--epochs", "0"], "compare": ["--epochs", "0"], "timeline": ["--count", "1"]}
+SHORTENED = {
+    "train": ["--epochs", "0"],
+    "compare": ["--epochs", "0"],
+    "timeline": ["--count", "1"],
+    "reproduce": ["--scale", "smoke"],
+}
 
 
 def test_quick_start_runs(tmp_path):

@@ -29,6 +29,12 @@ LEVELS = [
     ["plots"],
     ["rundir"],
     ["checkpoints"],
+    ["experiments"],
+    ["experiments.published", "experiments.settings", "experiments.prediction", "experiments.staleness"],
+    ["experiments.jobs"],
+    ["experiments.plans", "experiments.results", "experiments.tables"],
+    ["experiments.figures"],
+    ["experiments.reproduce"],
     ["cli", ""],
     ["__main__"],
 ]
@@ -37,6 +43,9 @@ LEVELS = [
 BOTTOM = {"layers", "losses", "optimizers", "schedules"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
+
+DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}
+"""Where ddg_ref compares itself with its theory, and with what; that part of the theory does not know ddg_ref."""
 
 
 def imports(source: str, *, everywhere: bool = False) -> set[str]:
@@ -124,6 +133,16 @@ def knows_ddg_ref(source: str) -> bool:
 def test_the_theory_stands_alone():
     files = {str(path.relative_to(ROOT / "theory")): path for path in (ROOT / "theory").rglob("*.py")}
     assert {name for name, path in files.items() if knows_ddg_ref(path.read_text())} == THEORY_MAY_IMPORT_DDG_REF
+
+
+def test_the_theory_is_asked_in_one_place():
+    asked = {}
+    for name, path in FILES.items():
+        found = {other for other in imports(path.read_text(), everywhere=True) if other.partition(".")[0] == "theory"}
+        files = {other for other in found if (ROOT / f"{other.replace('.', '/')}.py").exists()}
+        if found:
+            asked[name] = files
+    assert asked == DDG_REF_MAY_IMPORT_THEORY
 
 
 @pytest.mark.parametrize(
