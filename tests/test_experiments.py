@@ -212,7 +212,7 @@ def test_a_name_stands_for_one_run(scale):
             assert found.setdefault(job.name, job) == job
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_all_settings_are_valid(scale):
     for jobs in plan(ALL, scale, {}).values():
         for job in jobs:
