@@ -58,8 +58,10 @@ def depth(outcomes: Sequence[Outcome], result: Mapping[str, Any]) -> Figure:
     for axes, (data, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         depths = sorted({d for line in lines.values() for d in line})
         for shift, ((label, line), colour) in enumerate(zip(lines.items(), cycle(COLOURS), strict=False)):
-            places = [depths.index(d) + 0.06 * (2 * shift - len(lines) + 1) for d in line]
-            axes.plot(places, [median(errors) for errors in line.values()], color=colour, label=label)
+            medians = [median(errors) for errors in line.values()]
+            axes.plot([depths.index(d) for d in line], medians, color=colour, label=label)
+            aside = 0.015 * len(depths) * (2 * shift - len(lines) + 1)  # so that equal errors stay apart
+            places = [depths.index(d) + aside for d in line]
             for place, errors in zip(places, line.values(), strict=True):
                 axes.plot([place] * len(errors), errors, "o", color=colour, markersize=4, alpha=0.6)
         axes.set_xticks(range(len(depths)), [str(d) for d in depths])
@@ -99,7 +101,7 @@ def speed_ups(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     places = np.arange(len(rows))
     measured = [row["speed_up"] for row in rows]
     bars = axes.bar(places, measured, color=COLOURS[: len(rows)], width=0.6)
-    axes.bar_label(bars, fmt="%.2f", padding=2, fontsize="small")
+    axes.bar_label(bars, fmt="%.2f", label_type="center", color="white", fontsize="small")
     known = [(place, row["predicted"], row["predicted_here"]) for place, row in enumerate(rows) if row["predicted"]]
     spots, ideal, here = zip(*known, strict=True)
     axes.plot(spots, ideal, "_", color="#000000", markersize=22, label="predicted, a core per module")
