@@ -106,6 +106,11 @@ def problems(
     )
 
 
+def evenly(network: Sequential, K: int) -> tuple[int, ...]:
+    """Cuts into K modules with about as many layers."""
+    return tuple(round(len(network.layers) * k / K) for k in range(1, K))
+
+
 def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
     assert a.keys() == b.keys()
     for name in a:

@@ -89,6 +89,14 @@ def test_same_bits_as_the_reference(ranks):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_modules_on_devices(ranks):
+    done = run(RANKS / "devices.py", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+ cases agree\n", done.stdout)
+    assert done.stderr == ""
+
+
 def test_a_failure_anywhere_reaches_every_rank():
     """And the job can go on afterwards: nothing of a call that failed is met by the next one."""
     started = time.monotonic()

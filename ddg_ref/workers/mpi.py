@@ -95,12 +95,13 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     endings = agree(ending, impatient=task.stall_timeout is not None and not finished)
     clock = MPI.Get_processor_name(), perf_counter()
     failed = [rank for rank, other in enumerate(endings) if other.failure]
-    if left:
-        left.close(endings[RANK - 1].given_right)
-    if right:
-        if not failed:
-            right.keep(endings[RANK + 1].given_left)
-        right.close(endings[RANK + 1].given_left)
+    with module.device.opened():
+        if left:
+            left.close(endings[RANK - 1].given_right)
+        if right:
+            if not failed:
+                right.keep(endings[RANK + 1].given_left)
+            right.close(endings[RANK + 1].given_left)
     wire.close(failed)
     raise_failure(failure, ending, endings)
     task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)

@@ -3,10 +3,9 @@
 from itertools import pairwise, product
 
 import numpy as np
-from networks import OPTIMIZERS, Problem, assert_same_bits, state
+from networks import OPTIMIZERS, Problem, assert_same_bits, evenly, state
 
 from ddg_ref.engines import ENGINES
-from ddg_ref.layers import Sequential
 from ddg_ref.methods import METHODS
 from ddg_ref.workers.mpi import RANK, WORLD
 
@@ -35,10 +34,6 @@ class Uneven(Problem):
     def batch(self, t):
         x, labels = super().batch(t)
         return (x[:2], labels[:2]) if t % 3 == 2 else (x, labels)
-
-
-def evenly(network: Sequential, K: int) -> tuple[int, ...]:
-    return tuple(round(len(network.layers) * k / K) for k in range(1, K))
 
 
 def main():
