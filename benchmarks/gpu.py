@@ -1,6 +1,6 @@
 """`python -m benchmarks.gpu --out DIR`: everything that needs a GPU, in one go, in a few minutes; `make gpu-check`.
 
-First the tests of `tests/test_devices.py`, which on a machine with a GPU run on it. Then ratios, measured side by side:
+First the tests of layers and engines on devices, which on a machine with a GPU run on it. Then ratios, measured side by side:
 our iteration over PyTorch eager's, both float32 without TF32, both fed from host memory; the GPU over one CPU core; ddg
 with K modules on one GPU over bp. And what an iteration asks of the GPU, counted by PyTorch's profiler where there is
 one: kernel launches, waits of the host, the part of the time in which the GPU is busy. Writes gpu.json and gpu.md.
@@ -115,7 +115,8 @@ def covered(spans: list[tuple[float, float]]) -> float:
 
 def run_tests() -> dict[str, Any]:
     """The tests that run on a GPU where there is one: whether they passed, and their last line."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_devices.py"]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    command = [*pytest, "tests/test_devices.py", "tests/test_engines.py"]
     reproducible = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it cuBLAS adds differently in each stream
     try:
         done = subprocess.run(
