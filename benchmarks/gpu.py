@@ -1,9 +1,10 @@
 """`python -m benchmarks.gpu --out DIR`: everything that needs a GPU, in one go, in a few minutes; `make gpu-check`.
 
-First the tests of layers and engines on devices, which on a machine with a GPU run on it. Then ratios, measured side by side:
-our iteration over PyTorch eager's, both float32 without TF32, both fed from host memory; the GPU over one CPU core; ddg
-with K modules on one GPU over bp. And what an iteration asks of the GPU, counted by PyTorch's profiler where there is
-one: kernel launches, waits of the host, the part of the time in which the GPU is busy. Writes gpu.json and gpu.md.
+First the tests of layers and engines on devices, which on a machine with a GPU run on it. Then ratios, measured side by
+side: our iteration over PyTorch eager's, both float32 without TF32, both fed from host memory; the GPU over one CPU
+core; ddg with K modules on one GPU over bp. And what an iteration asks of the GPU, counted by PyTorch's profiler where
+there is one: kernel launches, waits of the host, the part of the time in which the GPU is busy. Writes gpu.json and
+gpu.md.
 """
 
 import json
