@@ -228,7 +228,6 @@ def compare(
     """
     if config.engine == "mpi":
         raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
-    rundir.claim(out, overwrite=overwrite)
     configs = []
     for method, K in parse_runs(runs):
         options = METHODS[choose("method", method, METHODS)].options
@@ -237,11 +236,13 @@ def compare(
     for name in apart:
         if all(getattr(c, name) is None for c in configs):
             raise InputError(f"{name}: expected runs of a method that has this option, got {runs}; leave it out")
-    directories = [rundir.claim(out / f"{c.method}-{c.modules}", overwrite=overwrite) for c in configs]
+    directories = [out / f"{c.method}-{c.modules}" for c in configs]
     if len(set(directories)) < len(directories):
         raise InputError(f"runs: expected each method:K once, got {runs}; leave the repetitions out")
     first = Training(configs[0])
     trainings = [first, *(Training(c, first.data) for c in configs[1:])]
+    for directory in (out, *directories):  # last: until all can be trained, older results stay
+        rundir.claim(directory, overwrite=overwrite)
     with progress_of(trainings):
         for _ in zip(*(training.epochs() for training in trainings), strict=True):
             pass

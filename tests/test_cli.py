@@ -124,6 +124,17 @@ def test_a_finished_run_is_not_overwritten_unasked(tmp_path):
     assert (out / "run.json").read_bytes() != before
 
 
+def test_compare_removes_nothing_before_all_can_be_trained(tmp_path):
+    out = tmp_path / "out"
+    assert ddg("compare", *QUICK, "--epochs", 0, "--runs", "bp,ddg:2", "--out", out).returncode == 0
+    before = (out / "bp-1" / "run.json").read_bytes()
+    for runs in ("bp,ddg:99", "bp,ddg:2,ddg:2", "bp,nothing:2"):
+        again = ddg("compare", *QUICK, "--epochs", 0, "--runs", runs, "--out", out, "--overwrite")
+        assert again.returncode == 2
+        assert again.stderr.count("\n") == 1
+    assert (out / "bp-1" / "run.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
