@@ -64,7 +64,8 @@ def measure(work: Work, repetitions: int, torch: bool) -> dict[str, Ratio]:
         "ddg K=4": gpu.ours("ddg", 4, "threads"),
     }
     if torch:
-        contenders |= {"torch": work.torch(1, device="cuda"), "torch channels last": torch_channels_last(work)}
+        contenders["torch"] = work.torch(1, device="cuda")
+        contenders["torch channels last"] = work.torch(1, channels_last=True, device="cuda")
     seconds = take_turns(contenders, repetitions)
     found = {f"speed-up of {name} over bp": ratio(seconds["bp"], seconds[name]) for name in ("ddg K=2", "ddg K=4")}
     if torch:
@@ -76,10 +77,6 @@ def measure(work: Work, repetitions: int, torch: bool) -> dict[str, Ratio]:
     )
     found["speed-up of the GPU over one CPU core"] = ratio(once["cpu"], once["gpu"])
     return found
-
-
-def torch_channels_last(work: Work) -> Contender:
-    return work.torch(1, channels_last=True, device="cuda")
 
 
 def asked(work: Work, method: str, K: int) -> Asked:

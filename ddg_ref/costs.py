@@ -32,7 +32,7 @@ def measure_costs(network: Sequential, x: Array, device: Device | None = None) -
     device = device or Cpu()
     costs: list[float] = []
     with one_blas_thread(), device.opened():
-        params = {n: device.place(w) for n, w in network.init(np.random.default_rng(0), x.dtype).items()}
+        params = device.place_all(network.init(np.random.default_rng(0), x.dtype))
         inputs = device.place(x)
         for prefix, layer in network.steps():
             own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}

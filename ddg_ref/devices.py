@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from re import fullmatch
 from typing import Any, TypeAlias
 
-from ddg_ref.arrays import Array, cupy, gpu_of, on_host, to_host
+from ddg_ref.arrays import Array, Params, cupy, gpu_of, on_host, to_host
 from ddg_ref.errors import InputError
 
 
@@ -56,6 +56,10 @@ class Device(ABC):
     @abstractmethod
     def place(self, x: Array) -> Array:
         """`x` here: itself, or a copy of it, if it is done. Does not wait for a copy to a GPU."""
+
+    def place_all(self, arrays: Params) -> Params:
+        """`place` for each of the arrays."""
+        return {name: self.place(array) for name, array in arrays.items()}
 
     @abstractmethod
     def hand_over(self, x: Array) -> Message:
@@ -96,7 +100,9 @@ class Cpu(Device):
         """A copy, made by a stream that nothing else waits in; this thread waits for it, since NumPy cannot."""
         cuda, index = cupy().cuda, gpu_of(message.array)
         with cuda.Device(index):
-            stream = self._streams.setdefault(index, cuda.Stream(non_blocking=True))
+            if index not in self._streams:
+                self._streams[index] = cuda.Stream(non_blocking=True)
+            stream = self._streams[index]
             with stream:
                 stream.wait_event(message.ready)
                 x = to_host(message.array)
@@ -116,9 +122,8 @@ class Cuda(Device):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        with cupy().cuda.Device(
-            self.index
-        ):  # made anew: threads that share such an object get each other's device back
+        # A new object each time: threads that share one get each other's device back.
+        with cupy().cuda.Device(self.index):
             with self._stream:
                 try:
                     yield

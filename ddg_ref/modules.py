@@ -55,15 +55,11 @@ class Module:
         self.stashes = weights == "forward" or not self.replays
         self.device = Cpu() if device is None else device
         with self.device.opened():
-            self.params, self.stats = self.place(params), self.place(stats)
+            self.params, self.stats = self.device.place_all(params), self.device.place_all(stats)
             self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
             self.synthesizer = synthesizer and synthesizer.placed(self.device.place)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
-
-    def place(self, arrays: Params) -> Params:
-        """The arrays on the module's device, which is open."""
-        return {name: self.device.place(array) for name, array in arrays.items()}
 
     def forward(self, batch: int, x: Array) -> Array:
         """Output for `x`, with the present weights; what backward needs joins the queue."""

@@ -5,6 +5,7 @@ keeps the weights its forward pass used just by referring to them.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -20,6 +21,11 @@ class OptimizerState:
 
     step: int = 0
     slots: dict[str, Params] = field(default_factory=dict)
+
+    def placed(self, place: Callable[[Array], Array]) -> "OptimizerState":
+        """The same, with all its arrays where `place` puts them."""
+        slots = {slot: {name: place(array) for name, array in arrays.items()} for slot, arrays in self.slots.items()}
+        return OptimizerState(self.step, slots)
 
 
 class Optimizer(ABC):

@@ -6,7 +6,6 @@ Jaderberg, Czarnecki, Osindero, Vinyals, Graves, Silver, Kavukcuoglu, ICML 2017.
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
@@ -48,9 +47,7 @@ class Synthesizer:
         """The same, with all its arrays where `place` puts them."""
         other = copy(self)
         other.params = {name: place(array) for name, array in self.params.items()}
-        slots = self.optimizer_state.slots.items()
-        moved = {slot: {name: place(array) for name, array in arrays.items()} for slot, arrays in slots}
-        other.optimizer_state = replace(self.optimizer_state, slots=moved)
+        other.optimizer_state = self.optimizer_state.placed(place)
         other.outputs = deque((batch, place(y)) for batch, y in self.outputs)
         return other
 

@@ -64,7 +64,7 @@ def evaluate(
     """Mean loss and exact accuracy over all samples of x (N, ...), y (N,), computed on `device` or in host memory."""
     total, correct, device = 0.0, 0, device or Cpu()
     with one_blas_thread(), unwatched_overflow(), device.opened():
-        params, stats = ({name: device.place(array) for name, array in part.items()} for part in (params, stats))
+        params, stats = device.place_all(params), device.place_all(stats)
         for i in range(0, len(x), EVALUATION_BATCH):
             labels = device.place(y[i : i + EVALUATION_BATCH])
             output = network.infer(params, stats, device.place(x[i : i + EVALUATION_BATCH]))

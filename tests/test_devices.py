@@ -161,7 +161,7 @@ def test_layers_agree_with_the_host(case):
         return hosted(other | grads | layer.advance(stats, cache))
 
     with device.opened():
-        placed = [{name: device.place(array) for name, array in part.items()} for part in (params, stats)]
+        placed = [device.place_all(part) for part in (params, stats)]
         there = everything(*placed, device.place(x), device.place(dy))
     here = everything(params, stats, x, dy)
     assert there.keys() == here.keys()
@@ -190,10 +190,10 @@ def test_optimizers_agree_with_the_host(optimizer):
     params = {"w": rng.standard_normal((4, 3)), "b": rng.standard_normal(3)}
     grads = [{name: rng.standard_normal(w.shape) for name, w in params.items()} for _ in range(3)]
     with device.opened():
-        there = {name: device.place(w) for name, w in params.items()}
+        there = device.place_all(params)
         state_here, state_there = optimizer.init(params), optimizer.init(there)
         for gradient in grads:
-            gradient_there = {name: device.place(g) for name, g in gradient.items()}
+            gradient_there = device.place_all(gradient)
             params, state_here = optimizer.update(params, gradient, state_here, 0.1)
             there, state_there = optimizer.update(there, gradient_there, state_there, 0.1)
     for name, w in hosted(there).items():

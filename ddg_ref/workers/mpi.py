@@ -8,7 +8,6 @@ import atexit
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 from time import perf_counter
 from typing import NamedTuple, TypeVar, cast
@@ -108,7 +107,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     state = ModuleState(
         hosted(module.params),
         hosted(module.stats),
-        replace(module.optimizer_state, slots={s: hosted(a) for s, a in module.optimizer_state.slots.items()}),
+        module.optimizer_state.placed(to_host),
         [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
         [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
         module.synthesizer and module.synthesizer.placed(to_host),
