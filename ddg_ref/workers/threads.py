@@ -17,6 +17,9 @@ from ddg_ref.workers.worker import Data, Left, Objective, Right, recorder, repor
 CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
 
+SECONDS_BETWEEN_LOOKS = 1.0
+"""A Ctrl-C that comes just as the caller begins to wait is seen only when that wait ends."""
+
 UNWINDING_SECONDS = 2.0
 """How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
@@ -133,7 +136,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while not worker.done.wait(None if stall_timeout is None else stall_timeout / 4):
+        while not worker.done.wait(SECONDS_BETWEEN_LOOKS if stall_timeout is None else stall_timeout / 4):
             alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:
