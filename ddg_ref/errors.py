@@ -11,6 +11,10 @@ class CheckpointError(InputError):
     """A checkpoint is damaged, does not belong to this run, or cannot be written."""
 
 
+class WriteError(RuntimeError):
+    """A file cannot be written; what was there before is there still."""
+
+
 class LaunchError(InputError):
     """There are not as many MPI ranks as modules. `outside`: there is no MPI launch at all."""
 
