@@ -63,7 +63,7 @@ def write_text(path: Path, text: str) -> None:
 def write_tensors(path: Path, arrays: Params, metadata: Mapping[str, str] | None = None) -> None:
     """Make C-contiguous `arrays` by name the content of `path`, a safetensors file. Raises WriteError."""
     with replacing(path) as unfinished:
-        save_file(arrays, unfinished, dict(metadata or {}))
+        save_file(arrays, unfinished, dict(metadata) if metadata else None)
 
 
 def write_figure(path: Path, figure: "Figure", metadata: Mapping[str, str] | None = None) -> None:
