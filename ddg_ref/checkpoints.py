@@ -14,31 +14,34 @@ allocated on a file's word.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from hashlib import file_digest, sha256
 from math import isfinite, prod
 from pathlib import Path
+from shlex import quote
 from stat import S_ISREG
 from sys import maxsize
+from tempfile import mkdtemp
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
-from ddg_ref.devices import Device
-from ddg_ref.errors import CheckpointError, InputError, LaunchError
+from ddg_ref.devices import Device, make_device
+from ddg_ref.engines import ENGINES
+from ddg_ref.errors import CheckpointError, DamagedError, InputError, WriteError
+from ddg_ref.files import flush, reason, write_json, write_tensors
 from ddg_ref.layers import Layer, Sequential
+from ddg_ref.models import MODELS
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
-from ddg_ref.rundir import CHECKPOINTS
+from ddg_ref.rundir import CHECKPOINT_FILES, CHECKPOINTS, STATE, SUMS, TENSORS, is_our_checkpoint, remove
 from ddg_ref.splitting import check_cuts
 from ddg_ref.synthesizers import Synthesizer, boundaries, layers_for
 from ddg_ref.task import BatchResult
@@ -46,13 +49,15 @@ from ddg_ref.training import Record, Training, make_network
 
 VERSION = 1
 KEPT = 2
-TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 SUMMED = (TENSORS, STATE)
 LARGEST_STATE = 2 << 20
 LARGEST_SUMS = 1024
 LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
 """What a safetensors file may have besides its tensors' bytes, at least."""
+
+CHANGEABLE = ("engine", "device", "data_dir", "checkpoint_every", "stall_timeout")
+"""Options that say where and how a run goes on; all others say which run it is."""
 
 DTYPES = {"float32": "F32", "float64": "F64"}
 
@@ -130,10 +135,37 @@ def save(training: Training, run_directory: Path) -> Path:
         if not final.exists():
             _write(training, final)
             for old in list_checkpoints(run_directory)[:-KEPT]:
-                shutil.rmtree(old.rename(_unfinished(old)))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {final}: cannot be written: {_reason(error)}") from error
+                if is_our_checkpoint(old):
+                    remove(old.rename(_unfinished(old)))
+    except (OSError, WriteError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__ or error
+        raise CheckpointError(f"checkpoint {final}: cannot be written: {reason(cause)}") from error
     return final
+
+
+def save_or_rescue(training: Training, run_directory: Path) -> Path:
+    """`save`, or if that fails the same into a new temporary folder, and CheckpointError that says where."""
+    try:
+        return save(training, run_directory)
+    except CheckpointError as error:
+        if not stands_between_iterations(training):
+            raise
+        elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
+        try:
+            save(training, elsewhere)
+        except CheckpointError as again:
+            raise CheckpointError(f"{error}; {again}") from error
+        raise CheckpointError(
+            f"{error}; it lies elsewhere, go on with: python -m ddg_ref train --resume {quote(str(elsewhere))}"
+        ) from error
+
+
+def room(training: Training) -> int:
+    """How many bytes at least the weights take on the disk, and the checkpoints that the run will write."""
+    arrays = [*training.pipeline.params.values(), *training.pipeline.stats.values()]
+    weights = sum(array.nbytes for array in arrays)
+    slots = len(training.pipeline.modules[0].optimizer.slots)
+    return weights if training.config.checkpoint_every is None else weights * (1 + (KEPT + 1) * (1 + slots))
 
 
 def stands_between_iterations(training: Training) -> bool:
@@ -157,20 +189,21 @@ def _write(training: Training, final: Path) -> None:
     folder, temporary = final.parent, _unfinished(final)
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(_unfinished(Path("*")).name):
-        shutil.rmtree(unfinished)
+        if is_our_checkpoint(unfinished):
+            remove(unfinished)
     temporary.mkdir()
-    save_file(tensors_of(training), temporary / TENSORS)
-    text = json.dumps(state_of(training), allow_nan=False)
-    if len(text) > LARGEST_STATE:
-        raise OSError(f"{STATE} would have {len(text)} bytes, of which {LARGEST_STATE} can be read again")
-    (temporary / STATE).write_text(text)
+    state = state_of(training)
+    if len(json.dumps(state)) > LARGEST_STATE // 2:  # leaves room for what is written beside it
+        raise OSError(f"{STATE} would be larger than what can be read again")
+    write_json(temporary / STATE, state, indent=None)  # first: by it an unfinished checkpoint is known as ours
+    write_tensors(temporary / TENSORS, tensors_of(training))
     sums = [f"{_sha256(temporary / name)}  {name}\n" for name in SUMMED]
     (temporary / SUMS).write_text("".join(sums))
-    for path in (temporary / TENSORS, temporary / STATE, temporary / SUMS, temporary):
-        _flush(path)
+    for path in (temporary / SUMS, temporary):
+        flush(path)
     temporary.rename(final)
     for path in (folder, folder.parent):
-        _flush(path)
+        flush(path)
 
 
 def _unfinished(checkpoint: Path) -> Path:
@@ -215,7 +248,7 @@ def state_of(training: Training) -> dict[str, Any]:
     """Everything else, as JSON: nothing that grows with the run, so what is large is not this run's."""
     return {
         "version": VERSION,
-        "config": asdict(training.config),
+        "config": training.config.stored(),
         "network": [repr(layer) for layer in training.network.layers],
         "data": training.data.fingerprint,
         "cuts": training.cuts,
@@ -229,14 +262,6 @@ def _sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # Reading
 
 
@@ -248,73 +273,116 @@ def list_checkpoints(run_directory: Path) -> list[Path]:
 def resume(
     run_directory: Path,
     *,
-    engine: str | None = None,
-    data: Dataset | None = None,
+    data: Dataset | str | None = None,
     layers: list[Layer] | None = None,
+    **changes: Any,
 ) -> Training:
-    """The run whose newest checkpoint lies under `run_directory`, ready to go on, on another engine if one is named.
+    """The run whose newest checkpoint lies under `run_directory`, ready to go on.
 
-    `data` and `layers` are needed again if the run was started with its own. Raises CheckpointError, one line that says
-    what is wrong with which checkpoint, and InputError if there is none.
+    `data` and `layers` are needed again if the run was started with its own; `data` may also say where the same data
+    lies now. `changes` are options in CHANGEABLE. Raises CheckpointError, one line that says what is wrong with which
+    checkpoint; InputError if there is none, and as training does: what is wrong with its surroundings is no fault of
+    the checkpoint.
     """
     found = list_checkpoints(run_directory)
     if not found:
         raise InputError(f"resume: no checkpoint under {run_directory / CHECKPOINTS}; train with --checkpoint-every")
+    with naming_the_older(found):
+        return load(found[-1], data=data, layers=layers, **changes)
+
+
+def stored_config(run_directory: Path) -> Config | None:
+    """The options of the run whose newest checkpoint lies there; None if there is none. Raises CheckpointError."""
+    found = list_checkpoints(run_directory)
+    if not found:
+        return None
+    with naming_the_older(found), reading(found[-1]):
+        return _config(_read_state(found[-1]).get("config"))
+
+
+@contextmanager
+def naming_the_older(found: list[Path]) -> Iterator[None]:
+    """For the block, if the newest of these checkpoints is damaged, the error says which one comes before it."""
     try:
-        return load(found[-1], engine=engine, data=data, layers=layers)
-    except CheckpointError as error:
+        yield
+    except DamagedError as error:
         older = f"; remove it to resume from {found[-2].name}" if len(found) > 1 else ""
-        raise CheckpointError(f"{error}{older}") from error.__cause__
+        raise DamagedError(f"{error}{older}") from error.__cause__
+
+
+@contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """For the block, what is wrong is wrong with the files of the checkpoint: one line that names it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise type(error)(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"checkpoint {checkpoint}: expected {', '.join(CHECKPOINT_FILES)}: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
+    except (SafetensorError, ValueError, ArithmeticError, RecursionError) as error:
+        raise DamagedError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 
 
 def load(
     checkpoint: Path,
     *,
-    engine: str | None = None,
-    data: Dataset | None = None,
+    data: Dataset | str | None = None,
     layers: list[Layer] | None = None,
+    **changes: Any,
 ) -> Training:
-    """The run stored in the directory `checkpoint`. Raises CheckpointError for whatever is not as it was written."""
-    try:
-        return _load(checkpoint, engine, data, layers)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
-    except LaunchError:  # nothing is wrong with the checkpoint
-        raise
-    except (OSError, SafetensorError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
+    """The run stored in the directory `checkpoint`; see `resume`. Raises DamagedError for what is not as written."""
+    unknown = sorted(changes.keys() - set(CHANGEABLE))
+    if unknown:
+        raise InputError(f"{unknown[0]}: expected options that may change, {', '.join(CHANGEABLE)}; leave it out")
+    with reading(checkpoint):
+        state = _read_state(checkpoint)
+        config = _config(state.get("config"))
+    config = replace(config, **changes)
+    if not isinstance(data, Dataset):
+        config = config if data is None else replace(config, data=data)
+        try:
+            data = load_data(config.data, config.data_dir)  # which never downloads
+        except InputError as error:
+            raise InputError(f"resume: {error}; --data and --data-dir may say where it lies now") from None
+    if layers is not None:
+        make_network(config, data, layers)  # what is wrong with them is no fault of the checkpoint
+    with reading(checkpoint):
+        if state.get("data") != data.astype(config.dtype).fingerprint:
+            raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
+        cuts = _check_network(checkpoint, state, config, data, layers)
+    ENGINES[config.engine].prepare(config.modules)
+    for name in config.device_names():
+        make_device(name)
+    with reading(checkpoint):
+        training = Training(config, data, layers, cuts=cuts)
+        training.seconds = _expect("seconds", state.get("seconds"), float)
+        training.iteration = _expect("iteration", state.get("iteration"), int)
+        if not 0 <= training.iteration <= training.task.iterations:
+            raise DamagedError(f"iteration: expected 0 to {training.task.iterations}, got {training.iteration}")
+        _restore_tensors(training, checkpoint / TENSORS)
+    return training
 
 
-def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
-    state = _read_state(checkpoint)
-    version = _expect("version", state.get("version"), int)
-    if version != VERSION:
-        raise CheckpointError(f"expected version {VERSION}, got {version}; use the release that wrote it")
-    config = _config(state.get("config"))
-    if engine is not None:
-        config = replace(config, engine=engine)
-    if data is None:
-        data = load_data(config.data, config.data_dir)  # which never downloads
-    if state.get("data") != data.astype(config.dtype).fingerprint:
-        raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
+def _check_network(
+    checkpoint: Path, state: dict[str, Any], config: Config, data: Dataset, layers: list[Layer] | None
+) -> list[int]:
+    """The cuts, once it is sure that the network is the one stored, and that its weights may be allocated."""
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]
     if (config.depth or 0) > len(names):  # before a network of that depth is built
-        raise CheckpointError(f"expected a network of depth {config.depth}, got {len(names)} layers")
+        raise DamagedError(f"expected a network of depth {config.depth}, got {len(names)} layers")
+    if layers is None and config.model not in MODELS:
+        raise CheckpointError(f"unknown model {config.model!r:.40}: if its layers were your own, give them again")
     network = make_network(config, data, layers)
     if names != [repr(layer) for layer in network.layers]:
         raise CheckpointError("it holds another network than the configuration gives; give the same layers")
     cuts = [_expect("cuts", cut, int) for cut in _expect("cuts", state.get("cuts"), list)]
     if len(cuts) != config.modules - 1:
-        raise CheckpointError(f"expected {config.modules - 1} cuts, got {len(cuts)}")
+        raise DamagedError(f"expected {config.modules - 1} cuts, got {len(cuts)}")
     check_cuts(cuts, len(network.steps()))
-    _check_size(checkpoint / TENSORS, weight_bytes(config, network, cuts, data), maxsize)  # so they may be allocated
-    training = Training(config, data, layers, cuts=cuts)
-    training.seconds = _expect("seconds", state.get("seconds"), float)
-    training.iteration = _expect("iteration", state.get("iteration"), int)
-    if not 0 <= training.iteration <= training.task.iterations:
-        raise CheckpointError(f"iteration: expected 0 to {training.task.iterations}, got {training.iteration}")
-    _restore_tensors(training, checkpoint / TENSORS)
-    return training
+    _check_size(checkpoint / TENSORS, weight_bytes(config, network, cuts, data), maxsize)
+    return cuts
 
 
 def _read_state(checkpoint: Path) -> dict[str, Any]:
@@ -322,6 +390,9 @@ def _read_state(checkpoint: Path) -> dict[str, Any]:
     text = (checkpoint / STATE).read_bytes()
     _check_sum(checkpoint, STATE, sha256(text).hexdigest())
     state: dict[str, Any] = _expect("state", json.loads(text, parse_float=_finite, parse_constant=_finite), dict)
+    version = _expect("version", state.get("version"), int)
+    if version != VERSION:
+        raise CheckpointError(f"expected version {VERSION}, got {version}; use the release that wrote it")
     return state
 
 
@@ -329,9 +400,9 @@ def _check_size(path: Path, least: int, most: int) -> None:
     """A file that is as large as it may be. No pipe that never ends, and no device."""
     status = path.lstat()
     if not S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path.name}: expected a file, got something else of this name")
+        raise DamagedError(f"{path.name}: expected a file, got something else of this name")
     if not least <= status.st_size <= most:
-        raise CheckpointError(f"{path.name}: expected {least} to {most} bytes, got {status.st_size}")
+        raise DamagedError(f"{path.name}: expected {least} to {most} bytes, got {status.st_size}")
 
 
 def _check_sum(checkpoint: Path, name: str, digest: str) -> None:
@@ -339,12 +410,12 @@ def _check_sum(checkpoint: Path, name: str, digest: str) -> None:
     lines = (checkpoint / SUMS).read_bytes().splitlines(keepends=True)
     place = SUMMED.index(name)
     if len(lines) != len(SUMMED) or lines[place] != f"{digest}  {name}\n".encode():
-        raise CheckpointError(f"{name} has been damaged or changed: {SUMS} does not match")
+        raise DamagedError(f"{name} has been damaged or changed: {SUMS} does not match")
 
 
 def _finite(number: str) -> float:
     if not isfinite(float(number)):
-        raise CheckpointError(f"expected finite numbers, got {number}")
+        raise DamagedError(f"expected finite numbers, got {number}")
     return float(number)
 
 
@@ -355,7 +426,7 @@ def _expect(name: str, value: Any, kind: type | UnionType) -> Any:
         return float(value)
     if type(value) not in kinds:
         wanted = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise CheckpointError(f"{name}: expected {wanted}, got {type(value).__name__}")
+        raise DamagedError(f"{name}: expected {wanted}, got {type(value).__name__}")
     return value
 
 
@@ -364,7 +435,7 @@ def _config(stored: Any) -> Config:
     _expect("config", stored, dict)
     names = {option.name for option in fields(Config)}
     if stored.keys() != names:
-        raise CheckpointError(f"config: expected the options {', '.join(sorted(names))}, got others")
+        raise DamagedError(f"config: expected the options {', '.join(sorted(names))}, got others")
     return Config(**{name: _expect(f"config.{name}", value, hints[name]) for name, value in stored.items()})
 
 
@@ -384,15 +455,15 @@ def _restore_tensors(training: Training, path: Path) -> None:
     _check_sum(path.parent, TENSORS, _sha256(path))
     with safe_open(path, framework="numpy") as file:
         if set(file.keys()) != wanted.keys() | {"durations"}:
-            raise CheckpointError(f"{path.name}: expected the tensors of iteration {training.iteration}, got others")
+            raise DamagedError(f"{path.name}: expected the tensors of iteration {training.iteration}, got others")
         for name, (shape, dtype) in wanted.items():
             header = file.get_slice(name)
             if tuple(header.get_shape()) != shape or header.get_dtype() != DTYPES[dtype]:
                 got = f"{header.get_dtype()} {tuple(header.get_shape())}"
-                raise CheckpointError(f"{name}: expected {DTYPES[dtype]} {shape}, got {got}")
+                raise DamagedError(f"{name}: expected {DTYPES[dtype]} {shape}, got {got}")
         durations = file.get_slice("durations")
         if durations.get_dtype() != "F64" or len(durations.get_shape()) != 1:
-            raise CheckpointError("durations: expected a row of F64")
+            raise DamagedError("durations: expected a row of F64")
         tensors: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     training.durations.frombytes(tensors["durations"].tobytes())
     training.history = list(_history(training, tensors["history"]))
@@ -407,7 +478,7 @@ def _history(training: Training, rows: Array) -> Iterator[Record]:
     for i, (epoch, iteration, *figures) in enumerate(rows.tolist(), 1):
         end = min(i * training.batches.per_epoch, training.iteration)
         if (epoch, iteration) != (i, end) or not all(map(isfinite, figures)):
-            raise CheckpointError("history: expected a record for each epoch, with finite numbers")
+            raise DamagedError("history: expected a record for each epoch, with finite numbers")
         yield Record(i, end, *figures)
 
 
@@ -415,7 +486,7 @@ def _results(training: Training, rows: Array) -> Iterator[BatchResult]:
     for batch, (loss, correct) in zip(unrecorded(training), rows.tolist(), strict=True):
         size = len(training.batches.indices(batch))
         if not isfinite(loss) or correct not in range(size + 1):
-            raise CheckpointError("results: expected a finite loss and a count of samples for each batch")
+            raise DamagedError("results: expected a finite loss and a count of samples for each batch")
         yield BatchResult(batch, loss, int(correct), size, finished=0.0)
 
 

@@ -4,10 +4,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import asdict, fields, replace
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict, fields
+from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
-from json import dumps
 from pathlib import Path
 from shlex import quote
 from traceback import format_exc
@@ -15,18 +15,27 @@ from types import FrameType
 from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ddg_ref import checkpoints, plots, rundir
-from ddg_ref.config import Config, whole_numbers
-from ddg_ref.engines import ENGINES
-from ddg_ref.errors import DivergenceError, InputError, LaunchError, StallError, WorkerError, choose
+from ddg_ref import checkpoints, comparison, plots, rundir
+from ddg_ref.config import Config
+from ddg_ref.console import console
+from ddg_ref.engines import ENGINES, Engine
+from ddg_ref.errors import (
+    CheckpointError,
+    DivergenceError,
+    InputError,
+    LaunchError,
+    StallError,
+    WorkerError,
+    WriteError,
+    choose,
+)
 from ddg_ref.experiments import reproduce as experiments
 from ddg_ref.experiments.jobs import Watch
-from ddg_ref.methods import METHOD_OPTIONS, METHODS
-from ddg_ref.timeline import busy_fraction, last_iterations, write_trace
+from ddg_ref.files import write_figure, write_json
+from ddg_ref.timeline import busy_fraction, last_iterations, trace
 from ddg_ref.training import Run, Training
 from ddg_ref.workers import launch
 
@@ -38,28 +47,31 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option(help="Directory to write into; it is made if it is not there.", show_default=False)]
-MaybeOut = Annotated[Path | None, typer.Option(help="Directory to write into; it is made if it is not there.")]
+
+def directory(name: str) -> Path:
+    """The directory of that name. Raises BadParameter for no name at all, which is what an empty variable gives."""
+    if not name:
+        raise typer.BadParameter("expected the name of a directory, got an empty one; say . for this one")
+    return Path(name)
+
+
+INTO = "Directory to write into; it is made if it is not there."
+Out = Annotated[Path, typer.Option(help=INTO, show_default=False, parser=directory)]
+MaybeOut = Annotated[Path | None, typer.Option(help=INTO, parser=directory)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that the directory holds already.")]
 
 
-def takes_config(*omit: str, apart: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the fields of Config as options, less those in `omit`, and pass it the Config made of them.
-
-    Those in `apart` do not go into it: the command gets what was given of them as a dictionary of that name.
-    """
+def takes_config(*omit: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of Config as options, less those in `omit`, and pass it their values by name."""
     hints = get_type_hints(Config)
     chosen = [option for option in fields(Config) if option.name not in omit]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in signature(command).parameters.values() if p.name not in ("config", "apart")]
+        own = [p for p in signature(command).parameters.values() if p.name != "options"]
 
         def run(**given: Any) -> None:
             options = {option.name: given.pop(option.name) for option in chosen}
-            if apart:
-                values = {name: options.pop(name) for name in apart}
-                given["apart"] = {name: value for name, value in values.items() if value is not None}
-            command(Config(**options), **given)
+            command(options, **given)
 
         added = [
             Parameter(
@@ -82,7 +94,7 @@ def takes_config(*omit: str, apart: Sequence[str] = ()) -> Callable[[Callable[..
 @contextmanager
 def progress_of(trainings: Sequence[Training]) -> Iterator[None]:
     """A live bar per training while the block runs; nothing where the output is not a terminal."""
-    console = Console(stderr=True)
+    terminal = console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -90,7 +102,7 @@ def progress_of(trainings: Sequence[Training]) -> Iterator[None]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
         for training in trainings:
             label = f"{training.config.method} K={training.config.modules}"
             bar = progress.add_task(label, total=training.task.iterations, state="")
@@ -112,30 +124,47 @@ def milliseconds(run: Run) -> str:
 @app.command()
 @takes_config()
 def train(
-    config: Config,
+    options: dict[str, Any],
     context: typer.Context,
     out: MaybeOut = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this directory from its last checkpoint.")
+        Path | None,
+        typer.Option(help="Go on with the run in this directory from its last checkpoint.", parser=directory),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train one network and write a run directory: run.json, weights.safetensors, figures."""
     if (out is None) == (resume is None):
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
-    if launch.rank() is not None and (config.engine == "mpi" or resume is not None):
-        ENGINES["mpi"].once(lambda: None)  # all ranks are here, before one of them alone can fail
-    if resume is None:
-        assert out is not None
-        training = Training(config)
-        directory = training.engine.once(lambda: rundir.claim(out, overwrite=overwrite))
-    else:
-        directory = rundir.reopen(resume)
-        training = checkpoints.resume(directory, engine=config.engine if _was_given(context, "engine") else None)
-        _check_options(context, config, training.config)
+    given = {name for name in options if _was_given(context, name)}
+    engine = ENGINES[choose("engine", options["engine"], ENGINES)]
+    if resume is not None and "engine" not in given:
+        engine = _stored_engine(resume)
+    with nullcontext() if engine.speaks() else silence():
+        engine.meet()  # before one process alone can fail
+        if out is not None:
+            training = Training(Config(**options))
+            place = engine.once(lambda: rundir.claim(out, overwrite=overwrite, room=checkpoints.room(training)))
+        else:
+            assert resume is not None
+            place = rundir.reopen(resume)
+            stored = checkpoints.stored_config(place)
+            if stored is not None:
+                _check_options(options, given, stored)
+            changes = {name: options[name] for name in checkpoints.CHANGEABLE if name in given}
+            training = checkpoints.resume(place, data=options["data"] if "data" in given else None, **changes)
+        train_into(training, place)
+
+
+def train_into(training: Training, place: Path) -> None:
+    """Train to the end, show what has come of it, and keep it in the run directory `place`.
+
+    Raises Interrupted, once there is a checkpoint, if the user asks to stop, and WriteError if the run cannot be kept
+    there, which says where it lies.
+    """
 
     def checkpoint() -> None:
-        checkpoints.save(training, directory)
+        checkpoints.save_or_rescue(training, place)
 
     with progress_of([training]), stop_between_iterations(training.task):
         for _ in training.epochs(checkpoint):
@@ -143,11 +172,9 @@ def train(
     if training.iteration < training.task.iterations:
         training.engine.once(checkpoint)
         raise Interrupted(
-            f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: "
-            f"python -m ddg_ref train --resume {quote(str(directory))}"
+            f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: {resuming(place)}"
         )
     run = training.result()
-    training.engine.once(lambda: run.save(directory))
     table = Table(box=None, pad_edge=False)
     for name in ("epoch", "iteration", "train loss", "train acc %", "test loss", "test acc %", "seconds"):
         table.add_column(name, justify="right")
@@ -155,11 +182,27 @@ def train(
         accuracies = f"{100 * r.train_accuracy:.2f}", f"{100 * r.test_accuracy:.2f}"
         row = (r.epoch, r.iteration, f"{r.train_loss:.4f}", accuracies[0], f"{r.test_loss:.4f}", accuracies[1])
         table.add_row(*map(str, row), f"{r.seconds:.1f}")
-    Console().print(table)
+    console().print(table)
     typer.echo(
-        f"{run.label}: test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration; "
-        f"written to {directory}"
+        f"{run.label}: test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration",
+        nl=False,
     )
+    training.engine.once(lambda: rundir.save_or_rescue(run, place))
+    typer.echo(f"; written to {place}")
+
+
+def resuming(place: Path) -> str:
+    """The command that goes on with the run in `place`."""
+    return f"python -m ddg_ref train --resume {quote(str(place))}"
+
+
+def _stored_engine(resume: Path) -> Engine:
+    """The engine of the run in that directory; if that cannot be told, the one that all processes of a launch share."""
+    with suppress(CheckpointError, OSError):
+        stored = checkpoints.stored_config(resume)
+        if stored is not None:
+            return ENGINES[stored.engine]
+    return ENGINES["mpi" if launch.rank() is not None and find_spec("mpi4py") else "threads"]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -194,30 +237,22 @@ def _was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _check_options(context: typer.Context, given: Config, stored: Config) -> None:
+def _check_options(options: dict[str, Any], given: set[str], stored: Config) -> None:
     """A resumed run keeps its options: refuse those of the command line that differ."""
+    may_change = ("data", *checkpoints.CHANGEABLE)
     for name, value in asdict(stored).items():
-        if _was_given(context, name) and getattr(given, name) != value:
+        if name in given and name not in may_change and options[name] != value:
+            flags = ", ".join(f"--{option.replace('_', '-')}" for option in may_change)
             raise InputError(
-                f"{name}: the run was started with {value}, got {getattr(given, name)}; only --engine may change, "
+                f"{name}: the run was started with {value}, got {options[name]}; only {flags} may change, "
                 "leave the others out"
             )
 
 
-def parse_runs(text: str) -> list[tuple[str, int]]:
-    """`bp,ddg:2` -> [("bp", 1), ("ddg", 2)]."""
-    runs = []
-    for part in text.split(","):
-        method, _, K = part.strip().partition(":")
-        runs.append((method, whole_numbers("runs", K, hint="method:K like ddg:4")[0] if K else 1))
-    return runs
-
-
 @app.command()
-@takes_config("method", "modules", apart=METHOD_OPTIONS)
+@takes_config("method", "modules")
 def compare(
-    config: Config,
-    apart: dict[str, Any],
+    options: dict[str, Any],
     out: Out,
     runs: Annotated[str, typer.Option(help="What to compare, method:K with commas between.")] = "bp,ddg:2,ddg:4",
     overwrite: Overwrite = False,
@@ -226,61 +261,41 @@ def compare(
 
     An option that not all of the methods have goes to those that have it.
     """
-    if config.engine == "mpi":
+    if options["engine"] == "mpi":
         raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
-    configs = []
-    for method, K in parse_runs(runs):
-        options = METHODS[choose("method", method, METHODS)].options
-        own = {name: value for name, value in apart.items() if name in options}
-        configs.append(replace(config, method=method, modules=K, **own))
-    for name in apart:
-        if all(getattr(c, name) is None for c in configs):
-            raise InputError(f"{name}: expected runs of a method that has this option, got {runs}; leave it out")
-    directories = [out / f"{c.method}-{c.modules}" for c in configs]
-    if len(set(directories)) < len(directories):
-        raise InputError(f"runs: expected each method:K once, got {runs}; leave the repetitions out")
-    first = Training(configs[0])
-    trainings = [first, *(Training(c, first.data) for c in configs[1:])]
-    for directory in (out, *directories):  # last: until all can be trained, older results stay
-        rundir.claim(directory, overwrite=overwrite)
-    with progress_of(trainings):
-        for _ in zip(*(training.epochs() for training in trainings), strict=True):
-            pass
-    finished = [training.result() for training in trainings]
-    baseline = next((run for run in finished if run.config.method == "bp"), finished[0])
+    configs = comparison.configs_of(comparison.parse_runs(runs), options)
+    comparing = comparison.Comparison(configs, out, overwrite=overwrite)
+    with progress_of([entry.training for entry in comparing.entries]), stop_between_iterations(comparing):
+        comparing.train()
+    if comparing.stopped:
+        commands = "; ".join(resuming(entry.directory) for entry in comparing.stopped)
+        raise Interrupted(f"stopped; each of the runs goes on by itself: {commands}")
+    base = comparing.baseline
     table = Table(box=None, pad_edge=False)
-    for name in ("method", "K", "test acc %", "ms/iteration", f"speed-up over {baseline.label}"):
+    for name in ("method", "K", "test acc %", "ms/iteration", f"speed-up over {base.label if base else 'bp'}"):
         table.add_column(name, justify="left" if name == "method" else "right")
-    rows = []
-    for run, directory in zip(finished, directories, strict=True):
-        run.save(directory)
-        speed_up = None
-        if run.milliseconds_per_iteration and baseline.milliseconds_per_iteration:
-            speed_up = baseline.milliseconds_per_iteration / run.milliseconds_per_iteration
-        rows.append(
-            {
-                "method": run.config.method,
-                "modules": run.config.modules,
-                "test_accuracy": run.final_test_accuracy,
-                "milliseconds_per_iteration": run.milliseconds_per_iteration,
-                "speed_up": speed_up,
-            }
-        )
-        accuracy = f"{100 * run.final_test_accuracy:.2f}"
-        shown = "-" if speed_up is None else f"{speed_up:.2f}"
-        table.add_row(run.config.method, str(run.config.modules), accuracy, milliseconds(run), shown)
-    plots.comparison(finished).savefig(out / "compare.png")
-    shared = {name: value for name, value in asdict(config).items() if name not in ("method", "modules")} | apart
-    result = {"config": shared, "environment": rundir.environment(), "runs": rows}
-    (out / "compare.json").write_text(dumps(result, indent=2) + "\n")
-    Console().print(table)
+    for row in comparing.rows():
+        accuracy = "failed" if row["failure"] else f"{100 * row['test_accuracy']:.2f}"
+        times = (row["milliseconds_per_iteration"], row["speed_up"])
+        table.add_row(row["method"], str(row["modules"]), accuracy, *("-" if t is None else f"{t:.2f}" for t in times))
+    console().print(table)
+    unsaved = [entry.unsaved for entry in comparing.entries if entry.unsaved]
+    try:
+        comparing.save(options)
+    except WriteError as error:
+        unsaved.append(error)
+    if unsaved:
+        raise WriteError("; ".join(map(str, unsaved)))
     typer.echo(f"figure and runs written to {out}")
+    failures = [f"{entry.label}: {entry.failure}" for entry in comparing.entries if entry.failure]
+    if failures:
+        raise WorkerError(f"{len(failures)} of {len(configs)} runs failed: {'; '.join(failures)}")
 
 
 @app.command()
-@takes_config("engine", "epochs", "iterations")
+@takes_config("engine", "epochs", "iterations", "checkpoint_every", "drain")
 def timeline(
-    config: Config,
+    options: dict[str, Any],
     out: Out,
     count: Annotated[int, typer.Option(help="Iterations to show, after as many to get going.")] = 6,
     overwrite: Overwrite = False,
@@ -288,31 +303,31 @@ def timeline(
     """Record a few iterations of the worker threads and draw who was busy when: timeline.png and trace.json."""
     if count < 1:
         raise InputError(f"count: expected a whole number >= 1, got {count}; 6 is readable")
+    training = Training(Config(**options, iterations=2 * count + options["modules"], drain=False))
     rundir.claim(out, overwrite=overwrite)
-    training = Training(replace(config, iterations=2 * count + config.modules, drain=False))
     with progress_of([training]):
         for _ in training.epochs():
             pass
     run = training.result()
     spans = last_iterations(run.spans, count)
-    plots.timeline(spans, title=run.label).savefig(out / "timeline.png")
-    write_trace(spans, out / "trace.json")
     for k, fraction in busy_fraction(spans).items():
         typer.echo(f"module {k}: busy {100 * fraction:.0f}% of the time")
+    write_figure(out / rundir.TIMELINE, plots.timeline(spans, title=run.label))
+    write_json(out / rundir.TRACE, trace(spans), indent=None)
     typer.echo(f"timeline.png and trace.json (open it in Perfetto or chrome://tracing) written to {out}")
 
 
 @contextmanager
 def watching(what: str, runs: int) -> Iterator[Watch]:
     """A live bar over the runs of an experiment, and Ctrl-C, while the block does them."""
-    console = Console(stderr=True)
+    terminal = console(stderr=True)
     columns = (
         TextColumn(what),
         BarColumn(),
         TextColumn("{task.completed:.1f}/{task.total} runs"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
         bar = progress.add_task(what, total=runs)
         watch = Watch(lambda done: progress.update(bar, completed=done))
         with stop_between_iterations(watch):
@@ -344,10 +359,9 @@ def reproduce(
 def main() -> None:
     """The command `ddg`. Ends with one line, and code 2 for bad input, 1 for a failed run, 130 for a stopped one.
 
-    As one of several MPI ranks it ends together with the others, and only rank 0 prints.
+    As one of several MPI ranks it ends together with the others, and only rank 0 says why.
     """
-    with silence() if launch.rank() else nullcontext():
-        code, message = run_app()
+    code, message = run_app()
     leave = getattr(sys.modules.get("ddg_ref.workers.mpi"), "leave", None)
     if leave is not None:
         leave(code, message)
@@ -374,8 +388,10 @@ def run_app() -> tuple[int, str]:
             return launch.launch(error.modules), ""
     except InputError as error:
         return 2, f"ddg: {error}\n"
-    except (DivergenceError, StallError, WorkerError) as error:
+    except (DivergenceError, StallError, WorkerError, WriteError) as error:
         return 1, f"ddg: {error}\n"
+    except MemoryError as error:
+        return 1, f"ddg: not enough memory ({error or 'no more is said'}); choose a smaller model or batch size\n"
     except Interrupted as message:
         return 130, f"ddg: {message}\n"
     except SystemExit as end:

@@ -1,9 +1,10 @@
 """What a training run is asked to do: one record from which the command line is made and which `run.json` repeats."""
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from math import isfinite
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -23,6 +24,8 @@ DTYPES = ("float32", "float64")
 SPLITS = ("cost", "count")
 SCHEDULES = {"constant": Constant, "multi-step": MultiStep, "harmonic": Harmonic, "inverse-sqrt": InverseSqrt}
 DEFAULT_EPOCHS = 15
+PATHS = ("data", "data_dir")
+"""Options that may be paths."""
 
 
 def _option(default: Any, help: str) -> Any:
@@ -141,6 +144,14 @@ class Config:
                 f"({self.split}); change one of them"
             )
         return cuts
+
+    def stored(self) -> dict[str, Any]:
+        """The options as they are written down: paths hold in every working directory."""
+        options = asdict(self)
+        for name in ("data_dir", *(("data",) if self.data.endswith(".npz") else ())):
+            if options[name] is not None:
+                options[name] = str(Path(options[name]).absolute())
+        return options
 
     def device_names(self) -> list[str]:
         """The name of each module's device."""

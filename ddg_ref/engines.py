@@ -23,6 +23,12 @@ class Engine(Protocol):
     def prepare(self, modules: int) -> None:
         """Raises InputError if so many modules cannot be run here."""
 
+    def speaks(self) -> bool:
+        """Whether this process is the one that prints."""
+
+    def meet(self) -> None:
+        """Return once all processes are here: from then on, if one of them fails, the others hear of it."""
+
     def own_devices(self, names: list[str]) -> list[str]:
         """The names of the modules' devices, as far as this process computes there: "cpu" for the others."""
 
@@ -40,6 +46,12 @@ class InProcess:
         return self.run(pipeline, task, start, stop)
 
     def prepare(self, modules: int) -> None:
+        pass
+
+    def speaks(self) -> bool:
+        return True
+
+    def meet(self) -> None:
         pass
 
     def own_devices(self, names: list[str]) -> list[str]:
@@ -69,6 +81,13 @@ class OverMPI:
                 f"launch with mpiexec -n {modules}, or say --modules {size}",
                 modules,
             )
+
+    def speaks(self) -> bool:
+        return not launch.rank()
+
+    def meet(self) -> None:
+        if launch.rank() is not None:
+            self.once(lambda: None)
 
     def own_devices(self, names: list[str]) -> list[str]:
         own = launch.rank()

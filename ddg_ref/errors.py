@@ -8,7 +8,11 @@ class InputError(ValueError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint is damaged, does not belong to this run, or cannot be written."""
+    """A checkpoint does not belong to this run, or cannot be read or written."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint is not as it was written: it is of no more use."""
 
 
 class WriteError(RuntimeError):

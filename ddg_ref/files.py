@@ -1,21 +1,26 @@
-"""Files that are read again: under its name a file is whole, or what was there before is there still.
+"""The files that we write: whole under their names or not at all, and known again by what is in them.
 
 Each is written beside its place, flushed to the disk, and renamed. A process that is killed meanwhile, or a disk that
-is full, leaves the old file as it was.
+is full, leaves what was there before as it was. Every file carries a mark near its beginning, and one without it, which
+somebody else has written, is never replaced: a name proves nothing.
 """
 
+import errno
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Params
-from ddg_ref.errors import WriteError
+from ddg_ref.errors import InputError, WriteError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,13 +28,33 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished"
 """What stands in the name of a file that is being written."""
 
+WRITTEN_BY = {"written_by": "ddg_ref"}
+MARKS = re.compile(rb'"written_by": ?"ddg_ref"|Software\0ddg_ref\W|Made by `python -m (ddg_ref|theory)\b')
+"""In JSON and in the header of tensors; in a PNG; in a text."""
+HEAD = 4096
+"""Bytes within which the mark stands."""
+NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `path` is a file that we wrote, or one without content, that nobody would miss. A link is neither.
+
+    Raises OSError if it cannot be read.
+    """
+    status = path.lstat()
+    if not S_ISREG(status.st_mode):
+        return False
+    with path.open("rb") as file:
+        return status.st_size == 0 or MARKS.search(file.read(HEAD)) is not None
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """For the block, an empty file beside `path` to write into; at the end of it that file takes the name `path`.
 
     A link is followed. What is no file of the disk, like /dev/stdout, is written into as it is. Raises WriteError, one
-    line, if anything cannot be written; then `path` is as it was, and nothing is left beside it.
+    line, if anything cannot be written, or if `path` is somebody else's; then it is as it was, and nothing is left
+    beside it.
     """
     unfinished = None
     try:
@@ -37,10 +62,13 @@ def replacing(path: Path) -> Iterator[Path]:
         if place.exists() and not S_ISREG(place.stat().st_mode):
             yield place  # of a folder, opening it says what is wrong
             return
+        if place.exists() and not is_ours(place):
+            raise WriteError(f"{path} is in the way: ddg_ref did not write it; move it away or name another place")
         unfinished = place.with_name(f".{place.stem}.{os.getpid()}{UNFINISHED}{place.suffix}")
         unfinished.touch()
         mode = S_IMODE(unfinished.stat().st_mode)  # as the umask has it; what writes into it may make another file
         yield unfinished
+        assert is_ours(unfinished), f"{path}: what is written must be known again"
         unfinished.chmod(mode)
         flush(unfinished)
         unfinished.replace(place)
@@ -54,22 +82,64 @@ def replacing(path: Path) -> Iterator[Path]:
                 unfinished.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Make `content`, and who wrote it, the content of `path`. Raises WriteError."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(WRITTEN_BY | dict(content), indent=indent, allow_nan=False) + "\n")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Make `text` the content of `path`, in UTF-8. Raises WriteError."""
+    """Make `text`, which says near its beginning what command made it, the content of `path`. Raises WriteError."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def write_tensors(path: Path, arrays: Params, metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(path: Path, arrays: Params) -> None:
     """Make C-contiguous `arrays` by name the content of `path`, a safetensors file. Raises WriteError."""
     with replacing(path) as unfinished:
-        save_file(arrays, unfinished, dict(metadata) if metadata else None)
+        save_file(arrays, unfinished, WRITTEN_BY)
 
 
-def write_figure(path: Path, figure: "Figure", metadata: Mapping[str, str] | None = None) -> None:
-    """Make the drawing the content of `path`, whose suffix says how it is drawn. Raises WriteError."""
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Make the drawing the content of `path`, a PNG. Raises WriteError."""
     with replacing(path) as unfinished:
-        figure.savefig(unfinished, format=path.suffix.removeprefix(".") or None, metadata=dict(metadata or {}))
+        figure.savefig(unfinished, format="png", metadata={"Software": "ddg_ref (Matplotlib)"})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file that `write_json` wrote. Raises InputError, one line, if it is no such file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({reason(error)}); remove it or put it right") from None
+    if not isinstance(content, dict) or content.get("written_by") != WRITTEN_BY["written_by"]:
+        raise InputError(f"{path}: expected a file that ddg_ref wrote, got another; remove it or put it right")
+    return content
+
+
+def try_room(directory: Path, size: int) -> None:
+    """Take room for `size` bytes in `directory`, and give it back. Raises WriteError if that cannot be done."""
+    try:
+        with TemporaryFile(dir=directory) as file:
+            if hasattr(os, "posix_fallocate"):
+                with ignoring(NO_RESERVATION):
+                    os.posix_fallocate(file.fileno(), 0, max(1, size))
+            file.write(b"\0")
+            file.flush()
+    except OSError as error:
+        raise WriteError(
+            f"{directory} has no room for {size} bytes ({reason(error)}); make room or name another place"
+        ) from error
+
+
+@contextmanager
+def ignoring(numbers: tuple[int, ...]) -> Iterator[None]:
+    """System errors of these numbers do not matter in the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
 
 
 def flush(path: Path) -> None:

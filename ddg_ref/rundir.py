@@ -1,19 +1,25 @@
-"""The run directory: what a run leaves on disk for people and other programs."""
+"""The run directory: what a run leaves on disk for people and other programs, and what may be removed for it.
 
-from dataclasses import asdict
-from json import dumps
-from os import W_OK, access, cpu_count
+A directory is never taken for ours by its name. What a command is to write is looked for before it begins: what is
+there already and is ours, by name and by content, it may replace if it was told to; whatever else has one of these
+names is in the way, and nothing at all is changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
 from platform import machine, platform, python_version
-from shutil import rmtree
+from stat import S_ISDIR, S_ISREG
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 from threadpoolctl import threadpool_info
 
 from ddg_ref import plots
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, WriteError
+from ddg_ref.files import UNFINISHED, is_ours, reason, try_room, write_figure, write_json, write_tensors
 from ddg_ref.timeline import last_iterations
 
 if TYPE_CHECKING:
@@ -21,24 +27,136 @@ if TYPE_CHECKING:
 
 RESULT = "run.json"
 WEIGHTS = "weights.safetensors"
+LOSS, TIMELINE, TRACE = "loss.png", "timeline.png", "trace.json"
 CHECKPOINTS = "checkpoints"
+CHECKPOINT_FILES = TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 
 
-def claim(directory: Path, *, overwrite: bool = False) -> Path:
-    """Create `directory` for a run about to start. Raises InputError if it cannot be written or holds a run already."""
+@dataclass(frozen=True)
+class Place:
+    """A directory that a command is about to write into.
+
+    `files` are the names that it writes there, the one first that says that all is there, `checkpoints` tells whether
+    it may write checkpoints too, `room` how many bytes it cannot do without.
+    """
+
+    directory: Path
+    files: Sequence[str] = (RESULT, WEIGHTS, LOSS, TIMELINE, TRACE)
+    checkpoints: bool = True
+    room: int = 0
+
+    def held(self) -> list[Path]:
+        """What is there of all that, and ours. Raises InputError if something else is in the way."""
+        try:
+            found = [path for path in (self.directory / name for name in self.files) if is_there(path)]
+            folder = self.directory / CHECKPOINTS
+            if self.checkpoints and is_there(folder):
+                if not is_folder(folder):
+                    raise in_the_way(folder)
+                found += sorted(folder.iterdir())
+            for path in found:
+                if not (is_our_checkpoint(path) if path.parent == folder else is_ours(path)):
+                    raise in_the_way(path)
+        except OSError as error:
+            raise InputError(
+                f"out: {error.filename or self.directory} cannot be looked at ({reason(error)}); choose another "
+                "directory"
+            ) from None
+        return found
+
+    def prepare(self) -> None:
+        """Make the directory, and try whether there is room. Raises InputError if not."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"out: cannot create {self.directory} ({reason(error)}); choose another directory"
+            ) from None
+        try:
+            try_room(self.directory, self.room)
+        except WriteError as error:
+            raise InputError(f"out: {error}") from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, be it a link that leads nowhere. Raises OSError if that is not known."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out: cannot create {directory} ({error.strerror}); choose another directory") from None
-    if not access(directory, W_OK):
-        raise InputError(f"out: {directory} cannot be written; choose another directory")
-    if (directory / RESULT).exists() and not overwrite:
-        raise InputError(f"out: {directory} holds a run already; choose another directory or say --overwrite")
-    if any((directory / CHECKPOINTS).glob("[0-9]*")) and not overwrite:
-        raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
-    (directory / RESULT).unlink(missing_ok=True)  # first: what is left of a run without it is no finished run
-    if (directory / CHECKPOINTS).is_dir():
-        rmtree(directory / CHECKPOINTS)
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder itself and no link to one."""
+    return S_ISDIR(path.lstat().st_mode)
+
+
+def in_the_way(path: Path) -> InputError:
+    return InputError(f"out: {path} is in the way: ddg_ref did not write it; move it away or choose another directory")
+
+
+def is_our_checkpoint(path: Path) -> bool:
+    """Whether `path` is a checkpoint, finished or not: a folder of that name, in which there is nothing else.
+
+    Of its files one at least must be known by its content, so that one that is damaged is still ours.
+    """
+    name = path.name.removeprefix(".").removesuffix(".tmp")
+    if not (name.isdecimal() and is_folder(path)):
+        return False
+    entries = list(path.iterdir())
+    known = all(entry.name in CHECKPOINT_FILES or UNFINISHED in entry.name for entry in entries)
+    files = all(S_ISREG(entry.lstat().st_mode) for entry in entries)
+    return known and files and (not entries or any(is_ours(entry) for entry in entries))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a checkpoint: its files, and then the empty folder. Raises OSError."""
+    if is_folder(path):
+        for entry in sorted(path.iterdir(), key=lambda entry: entry.name == STATE):  # what is left is known by it
+            entry.unlink()
+        path.rmdir()
+    else:
+        path.unlink()
+
+
+def claim_all(places: Sequence[Place], *, overwrite: bool = False) -> None:
+    """Make the places ready for a command about to write into them.
+
+    Raises InputError, and has removed nothing, if one of them cannot be written, has no room, or holds something: what
+    is ours only unless `overwrite` is said, what is not ours in any case.
+    """
+    held = [path for place in places for path in place.held()]
+    if not overwrite:
+        for place in places:
+            refuse_to_lose(place)
+    for place in places:
+        place.prepare()
+    if overwrite:
+        for path in held:  # what stands for a finished run goes before what it stands for
+            try:
+                remove(path)
+            except OSError as error:
+                raise InputError(f"out: {path} cannot be removed ({reason(error)}); choose another directory") from None
+
+
+def refuse_to_lose(place: Place) -> None:
+    """Raise InputError if the place holds results or checkpoints."""
+    found = {path.name: path for path in place.held()}
+    if RESULT in found:
+        raise InputError(f"out: {place.directory} holds a run already; choose another directory or say --overwrite")
+    if any(path.parent.name == CHECKPOINTS and name.isdecimal() for name, path in found.items()):
+        raise InputError(f"out: {place.directory} holds an unfinished run; go on with --resume, or say --overwrite")
+    files = [name for name, path in found.items() if path.parent == place.directory]
+    if files:
+        raise InputError(
+            f"out: {place.directory} holds {files[0]} already; choose another directory or say --overwrite"
+        )
+
+
+def claim(directory: Path, *, overwrite: bool = False, room: int = 0) -> Path:
+    """`claim_all` for the directory of one run about to start."""
+    claim_all([Place(directory, room=room)], overwrite=overwrite)
     return directory
 
 
@@ -48,6 +166,9 @@ def reopen(directory: Path) -> Path:
         raise InputError(f"resume: expected a run directory, got {directory}, which is none; check the path")
     if (directory / RESULT).exists():
         raise InputError(f"resume: the run in {directory} is finished; its results are in {directory / RESULT}")
+    place = Place(directory, checkpoints=False)
+    place.held()
+    place.prepare()
     return directory
 
 
@@ -68,27 +189,41 @@ def environment() -> dict[str, Any]:
 
 
 def save(run: "Run", directory: Path) -> Path:
-    """Write `run` into `directory`: weights, figures, and last run.json, so that a run.json stands for a whole run.
+    """Write `run` into `directory`: weights, then run.json, which so stands for a whole run, and figures.
 
     run.json: config, environment, history (one object per record), milliseconds_per_iteration, final_test_accuracy,
     modules (layers and parameters of each). weights.safetensors: parameters and running statistics by "layer.name",
-    whatever K, engine and method; convolution weights (kh, kw, c_in, c_out), linear weights (in, out).
+    whatever K, engine and method; convolution weights (kh, kw, c_in, c_out), linear weights (in, out). Raises
+    WriteError if something cannot be written, or would replace what ddg_ref did not write.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in run.weights.items()}, directory / WEIGHTS)
-    if run.history:
-        run.plot_loss().savefig(directory / "loss.png")
-    if run.spans:
-        plots.timeline(last_iterations(run.spans, 6), title=run.label).savefig(directory / "timeline.png")
+    write_tensors(directory / WEIGHTS, {name: np.ascontiguousarray(array) for name, array in run.weights.items()})
     result = {
-        "config": asdict(run.config),
+        "config": run.config.stored(),
         "environment": environment(),
         "history": [record._asdict() for record in run.history],
         "milliseconds_per_iteration": run.milliseconds_per_iteration,
         "final_test_accuracy": run.final_test_accuracy,
         "modules": run.modules,
     }
-    unfinished = directory / f".{RESULT}.tmp"
-    unfinished.write_text(dumps(result, indent=2) + "\n")
-    unfinished.rename(directory / RESULT)
+    write_json(directory / RESULT, result)
+    if run.history:
+        write_figure(directory / LOSS, run.plot_loss())
+    if run.spans:
+        write_figure(directory / TIMELINE, plots.timeline(last_iterations(run.spans, 6), title=run.label))
     return directory
+
+
+def save_or_rescue(run: "Run", directory: Path) -> Path:
+    """`save`, or if that fails the same into a new folder for temporary files. Raises WriteError that says where."""
+    try:
+        return save(run, directory)
+    except WriteError as error:
+        if (directory / RESULT).exists():  # so are the weights
+            raise
+        elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
+        try:
+            save(run, elsewhere)
+        except WriteError as again:
+            raise WriteError(f"{error}; {again}") from error
+        raise WriteError(f"{error}; the run has been written to {elsewhere} instead") from error

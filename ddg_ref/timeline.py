@@ -1,11 +1,9 @@
-"""Who was busy when: spans of every worker, as a figure's data and as a trace file."""
+"""Who was busy when: spans of every worker, as a figure's data and as a trace."""
 
 from collections import deque
 from collections.abc import Iterable
-from json import dumps
-from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SPANS_KEPT = 4096
 """Per module: memory stays bounded however long a run is."""
@@ -73,8 +71,8 @@ def busy_fraction(spans: Iterable[Span]) -> dict[int, float]:
     return busy
 
 
-def write_trace(spans: Iterable[Span], path: Path) -> None:
-    """A trace in the Chrome format (JSON object with `traceEvents`), which Perfetto and chrome://tracing open.
+def trace(spans: Iterable[Span]) -> dict[str, Any]:
+    """The spans in the Chrome trace format (JSON object with `traceEvents`), for Perfetto and chrome://tracing.
 
     One row per module, times in microseconds from the first span.
     """
@@ -97,4 +95,4 @@ def write_trace(spans: Iterable[Span], path: Path) -> None:
         }
         for span in spans
     ]
-    path.write_text(dumps({"traceEvents": [*rows, *events], "displayTimeUnit": "ms"}))
+    return {"traceEvents": [*rows, *events], "displayTimeUnit": "ms"}

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from networks import IN_PROCESS
 from runs import PER_EPOCH, SMALL, TINY, assert_same_run, finish, run_to, small_training, tiny_images
 
-from ddg_ref import Config, checkpoints
+from ddg_ref import Config, files
 from ddg_ref.checkpoints import STATE, SUMS, TENSORS, list_checkpoints, load, resume, save
-from ddg_ref.errors import CheckpointError, InputError, WorkerError
+from ddg_ref.errors import CheckpointError, DamagedError, InputError, WorkerError
 from ddg_ref.layers import Flatten, Linear, Tanh
 from ddg_ref.methods import METHODS
 from ddg_ref.training import Training
@@ -152,14 +152,18 @@ class DiskFullError(OSError):
 
 STEPS = [
     (Path, "mkdir"),
-    (checkpoints, "save_file"),
+    (files, "save_file"),
+    (Path, "touch"),
     (Path, "write_text"),
     (Path, "open"),
+    (Path, "chmod"),
     (os, "open"),
     (os, "fsync"),
     (os, "close"),
+    (Path, "replace"),
     (Path, "rename"),
-    (shutil, "rmtree"),
+    (Path, "unlink"),
+    (Path, "rmdir"),
 ]
 
 
@@ -194,7 +198,7 @@ def test_whatever_step_of_writing_fails_what_was_there_can_be_resumed(owner, ste
             assert message == ""
             break
         checkpoint = directory / "checkpoints" / "000000000004"
-        assert message == f"checkpoint {checkpoint}: cannot be written: [Errno 28] No space left on device"
+        assert message == f"checkpoint {checkpoint}: cannot be written: No space left on device"
         kept = list_checkpoints(directory)
         assert len(kept) >= 2
         for checkpoint in kept:
@@ -209,13 +213,14 @@ def test_whatever_step_of_writing_fails_what_was_there_can_be_resumed(owner, ste
 
 def test_all_is_on_the_disk_before_the_name_and_the_name_before_older_ones_go(tmp_path, monkeypatch):
     """What a loss of power may take away is only what comes after."""
-    training, events = small_training(), []
+    training, events, folder = small_training(), [], ".000000000003.tmp"
     for stop in (1, 2):
         save(run_to(training, stop), tmp_path)
-    fsync, rename, rmtree = os.fsync, Path.rename, shutil.rmtree
+    fsync, rename, rmdir = os.fsync, Path.rename, Path.rmdir
 
     def flushed(descriptor):
-        events.append(("flush", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        events.append(("flush", name.replace(f"{os.getpid()}.", "")))
         fsync(descriptor)
 
     def renamed(path, target):
@@ -224,14 +229,16 @@ def test_all_is_on_the_disk_before_the_name_and_the_name_before_older_ones_go(tm
 
     def removed(path):
         events.append(("remove", Path(path).name))
-        rmtree(path)
+        rmdir(path)
 
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "rename", renamed)
-    monkeypatch.setattr(shutil, "rmtree", removed)
+    monkeypatch.setattr(Path, "rmdir", removed)
     save(run_to(training, 3), tmp_path)
     assert events == [
-        *(("flush", name) for name in (TENSORS, STATE, SUMS, ".000000000003.tmp")),
+        *(("flush", name) for name in (".state.unfinished.json", folder)),
+        *(("flush", name) for name in (".tensors.unfinished.safetensors", folder)),
+        *(("flush", name) for name in (SUMS, folder)),
         ("rename", "000000000003"),
         *(("flush", name) for name in ("checkpoints", tmp_path.name)),
         ("rename", ".000000000001.tmp"),
@@ -255,15 +262,30 @@ def attempt(action):
     return ""
 
 
-def test_an_unfinished_checkpoint_of_a_killed_process_is_cleared_away(tmp_path):
+@pytest.mark.parametrize("written", [(), (STATE,), (STATE, ".tensors.7.unfinished.safetensors"), (STATE, TENSORS)])
+def test_an_unfinished_checkpoint_of_a_killed_process_is_cleared_away(written, tmp_path):
     training = run_to(small_training(), 3)
     checkpoint = save(training, tmp_path)
-    unfinished = checkpoint.with_name(".000000000004.tmp")
+    unfinished = checkpoint.with_name(".000000000009.tmp")
     unfinished.mkdir()
-    (unfinished / TENSORS).write_bytes(b"half")
+    for name in written:
+        (unfinished / name).write_bytes((checkpoint / STATE).read_bytes() if name == STATE else b"half")
     assert list_checkpoints(tmp_path) == [checkpoint]
     save(run_to(training, 4), tmp_path)
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["000000000003", "000000000004"]
+
+
+def test_a_folder_of_somebody_else_stays_where_it_is(tmp_path):
+    """However it is named, and whatever else is removed around it."""
+    folder = tmp_path / "checkpoints"
+    theirs = [folder / "000000000000" / "model.pt", folder / ".000000000009.tmp" / STATE]
+    for path in theirs:
+        path.parent.mkdir(parents=True)
+        path.write_text("precious")
+    training = small_training()
+    for stop in range(1, 6):
+        save(run_to(training, stop), tmp_path)
+    assert [path.read_text() for path in theirs] == ["precious", "precious"]
 
 
 class PlantedError(Exception):
@@ -314,21 +336,32 @@ def test_own_data_and_own_layers_are_given_again(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"layers": OWN_LAYERS}, "cannot be read: unknown data 'own'"),
-        ({"data": TINY}, "cannot be read: unknown model 'custom'"),
-        ({"data": tiny_images(1), "layers": OWN_LAYERS}, "it was written with other data than tiny is now"),
-        ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "it holds another network"),
-        ({"data": TINY, "layers": [Flatten(), Linear(16, 5), Tanh(), Linear(5, 3)]}, "it holds another network"),
-        ({"data": TINY, "layers": [Flatten(), Linear(17, 3)]}, "cannot be read: Linear(n_in=17, n_out=3): expected"),
-        ({"data": TINY, "layers": OWN_LAYERS, "engine": "warp"}, "cannot be read: unknown engine 'warp'"),
+        ({"layers": OWN_LAYERS}, "resume: unknown data 'own'"),
+        ({"data": TINY}, "CHECKPOINT: unknown model 'custom': if its layers were your own, give them again"),
+        ({"data": tiny_images(1), "layers": OWN_LAYERS}, "CHECKPOINT: it was written with other data than tiny is now"),
+        ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "CHECKPOINT: it holds another network"),
+        (
+            {"data": TINY, "layers": [Flatten(), Linear(16, 5), Tanh(), Linear(5, 3)]},
+            "CHECKPOINT: it holds another network",
+        ),
+        ({"data": TINY, "layers": [Flatten(), Linear(17, 3)]}, "Linear(n_in=17, n_out=3): expected"),
+        ({"data": TINY, "layers": OWN_LAYERS, "engine": "warp"}, "unknown engine 'warp'"),
+        ({"data": TINY, "layers": OWN_LAYERS, "device": "cuda:0"}, "device cuda:0: "),
+        ({"data": TINY, "layers": OWN_LAYERS, "lr": 0.1}, "lr: expected options that may change, engine, device, "),
+        ({"data": "moved.npz", "layers": OWN_LAYERS}, "resume: data moved.npz: cannot be read ("),
     ],
     ids=str,
 )
-def test_other_data_or_layers_are_refused_by_name(given, message, tmp_path):
-    checkpoint = save(run_to(own_training(), 5), tmp_path)
-    with pytest.raises(CheckpointError) as caught:
+def test_what_is_not_damage_does_not_cost_a_checkpoint(given, message, tmp_path):
+    """Nobody is told to remove a checkpoint because something around it is missing, or is not what it was."""
+    training = own_training()
+    save(run_to(training, 3), tmp_path)
+    checkpoint = save(run_to(training, 5), tmp_path)
+    with pytest.raises(InputError) as caught:
         resume(tmp_path, **given)
-    assert one_line(caught.value).startswith(f"checkpoint {checkpoint}: {message}")
+    assert one_line(caught.value).startswith(message.replace("CHECKPOINT", f"checkpoint {checkpoint}"))
+    assert not isinstance(caught.value, DamagedError)
+    assert "remove" not in str(caught.value)
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path):

@@ -186,8 +186,30 @@ def test_other_settings_in_the_same_place_are_refused(everything, tmp_path):
 def test_a_damaged_result_is_refused(everything, tmp_path):
     (job, *_) = PLANS["resnet8"](SMOKE)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json is damaged; remove .* to run it again$"):
+    with pytest.raises(InputError, match=r"^\S+run\.json cannot be read \(.*\); remove it or put it right$"):
         check_stored(job, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"written_by": "ddg_ref", "sc', "[]", '{"scale": "smoke"}', "\0"])
+def test_a_cut_or_foreign_scale_is_one_line(content, tmp_path):
+    (tmp_path / "scale.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        reproduce("resnet8", "smoke", tmp_path, {}, unwatched)
+    assert "scale.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "scale.json").read_text() == content
+
+
+@pytest.mark.parametrize("name", ["report.md", "depth/result.json", "depth/figure.png", "depth/result.md"])
+def test_a_file_of_somebody_else_is_named_before_anything_is_run(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs_file, "perform", None)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious")
+    with pytest.raises(InputError, match=f"^out: {path} is in the way: ddg_ref did not write it; move it away or "):
+        reproduce("depth", "smoke", tmp_path, {}, unwatched)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [path.name]
+    assert path.read_text() == "precious"
 
 
 @pytest.mark.parametrize(

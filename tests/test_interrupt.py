@@ -128,14 +128,6 @@ def test_a_stalled_run_ends_with_one_line(tmp_path):
     assert err.count("\n") == 1
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_with_one_line(tmp_path):
-    (tmp_path / "checkpoints").write_text("")
-    code, _, err = end(start("-m", "ddg_ref", "train", *SMALL, "--checkpoint-every", "2", "--out", tmp_path))
-    assert code == 2
-    assert err.startswith(f"ddg: checkpoint {tmp_path}/checkpoints/000000000002: cannot be written: ")
-    assert err.count("\n") == 1
-
-
 def test_a_damaged_checkpoint_ends_with_one_line(tmp_path):
     options = [*SMALL, "--iterations", "9", "--checkpoint-every", "2", "--out", tmp_path]
     assert end(start("-m", "ddg_ref", "train", *options))[0] == 0

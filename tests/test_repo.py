@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ["arrays", "cache", "errors", "methods", "timeline"],
-    ["devices"],
+    ["devices", "files", "console"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
@@ -29,7 +29,7 @@ LEVELS = [
     ["plots"],
     ["rundir"],
     ["checkpoints"],
-    ["experiments"],
+    ["comparison", "experiments"],
     ["experiments.published", "experiments.settings", "experiments.prediction", "experiments.staleness"],
     ["experiments.jobs"],
     ["experiments.plans", "experiments.results", "experiments.tables"],

@@ -7,7 +7,8 @@ import pytest
 from networks import Problem
 
 import ddg_ref
-from ddg_ref.timeline import WAITING, Span, busy_fraction, last_iterations, write_trace
+from ddg_ref.files import write_json
+from ddg_ref.timeline import WAITING, Span, busy_fraction, last_iterations, trace
 from ddg_ref.workers import threads
 
 QUICK = {"model": "mlp", "width": 8, "modules": 2, "split": "count", "iterations": 12}
@@ -49,7 +50,7 @@ def test_busy_fraction_leaves_waiting_out():
 
 def test_trace_is_what_perfetto_reads(tmp_path):
     recorded = spans()
-    write_trace(recorded, tmp_path / "trace.json")
+    write_json(tmp_path / "trace.json", trace(recorded))
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     names = {event["args"]["name"] for event in events if event["ph"] == "M"}
     assert names == {"module 1", "module 2", "module 3"}

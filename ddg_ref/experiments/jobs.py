@@ -1,11 +1,10 @@
 """Runs as an experiment needs them: each in its own run directory, gone on with if it was stopped, never done twice."""
 
-import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ddg_ref import checkpoints, rundir
 from ddg_ref.config import Config
 from ddg_ref.errors import DivergenceError, InputError, WorkerError
 from ddg_ref.experiments import prediction, staleness
+from ddg_ref.files import read_json, write_json
 from ddg_ref.training import Training
 
 TIMES = "times.json"
@@ -66,12 +66,11 @@ def stored_config(directory: Path) -> Config | Mapping[str, Any] | None:
     """
     path = directory / rundir.RESULT
     if path.exists():
-        try:
-            config: Mapping[str, Any] = json.loads(path.read_text())["config"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"out: {path} is damaged; remove {directory} to run it again") from None
+        config = read_json(path).get("config")
+        if not isinstance(config, Mapping):
+            raise InputError(f"out: {path} is damaged; move it away to run it again")
         return config
-    return checkpoints.resume(directory).config if checkpoints.list_checkpoints(directory) else None
+    return checkpoints.stored_config(directory)
 
 
 def check_stored(job: Job, directory: Path) -> bool:
@@ -97,7 +96,9 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
         training = checkpoints.resume(directory)
     else:
         training = Training(job.config())
-        rundir.claim(directory)
+        place = rundir.Place(directory)
+        files = (*place.files, TIMES, staleness.FILE)
+        rundir.claim_all([replace(place, files=files, room=checkpoints.room(training))], overwrite=True)
     total = training.task.iterations
     advance(training.iteration / total)
     probes = staleness.Probes(training, job.probes, directory) if job.probes else None
@@ -111,7 +112,7 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
     def checkpoint() -> None:
         if probes:
             probes.write()  # first: what it has too much of, a resumed run drops
-        checkpoints.save(training, directory)
+        checkpoints.save_or_rescue(training, directory)
 
     training.task.on_batch = on_batch
     try:
@@ -126,8 +127,8 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
         probes.write()
     if job.ruler:
         spans = [span for span in training.spans if span.iteration < total]
-        (directory / TIMES).write_text(json.dumps(prediction.module_times(spans, job.config().modules)) + "\n")
-    training.result().save(directory)
+        write_json(directory / TIMES, prediction.module_times(spans, job.config().modules))
+    rundir.save_or_rescue(training.result(), directory)
     return True
 
 

@@ -1,7 +1,6 @@
 """An experiment from its plan to its table and figure."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,14 @@ from ddg_ref.experiments.jobs import WHERE, Job, Watch, check_stored, perform_al
 from ddg_ref.experiments.plans import DATA_NAMES, PLANS, TITLES
 from ddg_ref.experiments.published import LABEL, SOURCE
 from ddg_ref.experiments.settings import SCALES, Scale
+from ddg_ref.files import read_json, write_figure, write_json, write_text
 
 ALL = "all"
 RUNS = "runs"
 REPORT = "report.md"
 SCALE = "scale.json"
+DOCUMENT = "result.md"
+RESULT_FILES = ("result.json", "figure.png", DOCUMENT)
 
 Watching: TypeAlias = Callable[[str, int], AbstractContextManager[Watch]]
 """(experiment, number of runs) -> a watch while they are done."""
@@ -43,13 +45,18 @@ def plan(what: str, scale: str, options: Mapping[str, Any]) -> dict[str, list[Jo
     return plans
 
 
-def claim(out: Path, scale: str) -> Path:
-    """The directory of the runs, under `out`. Raises InputError if `out` holds results of another scale."""
-    marker = out / SCALE
-    if marker.exists() and (held := json.loads(marker.read_text())) != scale:
-        raise InputError(f"out: {out} holds results of scale {held}, expected {scale}; choose another directory")
-    rundir.claim(out)
-    marker.write_text(json.dumps(scale) + "\n")
+def claim(out: Path, names: Iterable[str], scale: str) -> Path:
+    """The directory of the runs, under `out`, where the named experiments get a directory each.
+
+    Raises InputError if `out` holds results of another scale, or what is not ours under the names of results.
+    """
+    places = [rundir.Place(out, (SCALE, REPORT)), *(rundir.Place(out / name, RESULT_FILES) for name in names)]
+    if any(place.held() for place in places) and (out / SCALE).exists():
+        held = read_json(out / SCALE).get("scale")
+        if held != scale:
+            raise InputError(f"out: {out} holds results of scale {held}, expected {scale}; choose another directory")
+    places[0].prepare()
+    write_json(out / SCALE, {"scale": scale})
     return out / RUNS
 
 
@@ -61,7 +68,7 @@ def reproduce(what: str, scale: str, out: Path, options: Mapping[str, Any], watc
     InputError, before anything is run, if OUT holds runs with other settings.
     """
     plans = plan(what, scale, options)
-    runs = claim(out, scale)
+    runs = claim(out, plans, scale)
     for jobs in plans.values():
         for job in jobs:
             check_stored(job, runs / job.name)
@@ -71,11 +78,11 @@ def reproduce(what: str, scale: str, out: Path, options: Mapping[str, Any], watc
                 return None
         write(name, scale, jobs, runs, out / name)
     if what != ALL:
-        return out / what / "result.md"
+        return out / what / DOCUMENT
     report = ["# The paper's experiments\n", f"Made by `python -m ddg_ref reproduce all --scale {scale}`.\n"]
     for name in plans:
-        report.append((out / name / "result.md").read_text().replace("(figure.png)", f"({name}/figure.png)"))
-    (out / REPORT).write_text("\n".join(report))
+        report.append((out / name / DOCUMENT).read_text().replace("(figure.png)", f"({name}/figure.png)"))
+    write_text(out / REPORT, "\n".join(report))
     return out / REPORT
 
 
@@ -108,6 +115,7 @@ def write(what: str, scale: str, jobs: list[Job], runs: Path, directory: Path) -
         },
     }
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    FIGURES[what](outcomes, result).savefig(directory / "figure.png")
-    (directory / "result.md").write_text(tables.document(what, TITLES[what], scale, result))
+    data, figure, document = (directory / name for name in RESULT_FILES)
+    write_json(data, result)
+    write_figure(figure, FIGURES[what](outcomes, result))
+    write_text(document, tables.document(what, TITLES[what], scale, result))

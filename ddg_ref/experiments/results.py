@@ -1,6 +1,5 @@
 """What came of an experiment's runs: figures by seed, and medians over the seeds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import cpu_count
@@ -9,10 +8,12 @@ from statistics import median
 from typing import Any
 
 from ddg_ref import rundir
+from ddg_ref.errors import InputError
 from ddg_ref.experiments import staleness
 from ddg_ref.experiments.jobs import TIMES, Job
-from ddg_ref.experiments.prediction import predicted_speed_up
+from ddg_ref.experiments.prediction import PHASES, predicted_speed_up
 from ddg_ref.experiments.settings import Scale
+from ddg_ref.files import read_json
 from ddg_ref.training import Record
 
 
@@ -36,9 +37,13 @@ class Outcome:
 
 def read(job: Job, out: Path) -> Outcome:
     """The run of that name under `out`."""
-    run = json.loads((out / job.name / rundir.RESULT).read_text())
-    history = [Record(**record) for record in run["history"]]
-    return Outcome(job, history, 100 * (1 - run["final_test_accuracy"]), run["milliseconds_per_iteration"])
+    path = out / job.name / rundir.RESULT
+    run = read_json(path)
+    try:
+        history = [Record(**record) for record in run["history"]]
+        return Outcome(job, history, 100 * (1 - run["final_test_accuracy"]), run["milliseconds_per_iteration"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected a whole run ({error}); move it away to run it again") from None
 
 
 Series = dict[tuple[str, str], list[Outcome]]
@@ -91,8 +96,8 @@ def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict
     rulers: dict[tuple[str, int], dict[str, list[float]]] = {}
     for run in outcomes:
         if run.job.ruler:
-            times = (out / run.job.name / TIMES).read_text()
-            rulers[run.job.group, run.job.options["modules"]] = json.loads(times)
+            times = read_json(out / run.job.name / TIMES)
+            rulers[run.job.group, run.job.options["modules"]] = {phase: times[phase] for phase in PHASES}
     timed = by_series([run for run in outcomes if run.job.timed and not run.job.ruler])
     targets = {group: target_of(group, scale, timed) for group, _ in timed}
     rows = []

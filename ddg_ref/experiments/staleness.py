@@ -7,7 +7,6 @@ module k's part of it is 1 where nothing is stale.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddg_ref.arrays import Array, Params, one_blas_thread, to_host
+from ddg_ref.files import read_json, write_json
 from ddg_ref.optimizers import Optimizer, OptimizerState
 from ddg_ref.training import Training
 
@@ -107,11 +107,9 @@ class Probes:
     def write(self) -> None:
         """Keep what was found, beside the run."""
         self.finish()
-        unfinished = self._path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps([probe._asdict() for probe in self.found]) + "\n")
-        unfinished.rename(self._path)
+        write_json(self._path, {"probes": [probe._asdict() for probe in self.found]})
 
 
 def read(directory: Path) -> Sequence[Probe]:
     """The probes of the run in `directory`, in order."""
-    return [Probe(**probe) for probe in json.loads((directory / FILE).read_text())]
+    return [Probe(**probe) for probe in read_json(directory / FILE)["probes"]]

@@ -97,7 +97,8 @@ def published(what: str) -> str:
 def document(what: str, title: str, scale: str, result: dict[str, Any]) -> str:
     """The whole result: ours, then what is published."""
     kinds = (("errors", errors), ("times", times), ("cosines", cosines))
-    parts = [f"## {title}\n", f"Scale {scale}; {settings(result)}\n"]
+    command = f"`python -m ddg_ref reproduce {what} --scale {scale}`"
+    parts = [f"## {title}\n", f"Made by {command}; {settings(result)}\n"]
     parts += [show(result[kind]) for kind, show in kinds if result[kind]]
     parts += [f"![{title}](figure.png)\n", "### Published\n", published(what)]
     return "\n".join(parts)

@@ -19,8 +19,12 @@ OWN_CODES = (0, 1, 2, 130)
 
 
 def rank() -> int | None:
-    """The number of this process in the MPI launch that it belongs to, None if it belongs to none."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), None)
+    """The number of this process in the MPI launch that it belongs to, None if it belongs to none.
+
+    Schedulers set such variables too, so whoever does without MPI must not ask. What is no number says nothing.
+    """
+    values = (os.environ.get(name, "") for name in RANK_VARIABLES)
+    return next((int(value) for value in values if value.isascii() and value.isdecimal()), None)
 
 
 def check_launch(modules: int) -> None:
