@@ -13,7 +13,7 @@ from checked import GPUS, PLACES, REAL, Violation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import input_error
-from networks import IN_PROCESS, Problem, problems, state
+from networks import IN_PROCESS, Problem, assert_same_bits, problems, state
 from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
@@ -115,6 +115,24 @@ def test_memory_that_is_given_back_too_early_is_found(world):
     pass_on(keep=True)
     with pytest.raises(Violation, match="memory is allocated again"):
         pass_on(keep=False)
+
+
+@of_the_checked_one
+def test_a_product_depends_on_where_its_operands_lie(world):
+    device, x = Cuda(0), np.random.default_rng(0).standard_normal((4, 3))
+    with device.opened():
+        whole, part, w = (device.place(array) for array in (x, x[2:], x.T[:, :2]))
+        apart, together = to_host(part @ w), to_host(whole[2:] @ w)
+        assert apart.tobytes() != together.tobytes()
+        np.testing.assert_allclose(apart, together, rtol=1e-15)
+        assert to_host(whole[:2] @ w).tobytes() == (x[:2] @ x.T[:, :2]).tobytes()
+
+
+@pytest.mark.parametrize("places", PLACES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parts_of_a_batch_lie_alike_in_all_engines(places, dtype):
+    problem = Problem("mlp", dtype=dtype, cuts=(2, 4), iterations=3, devices=places)
+    assert_same_bits(state(problem.run("threads", "gpipe")), state(problem.run("reference", "gpipe")))
 
 
 def test_what_is_handed_over_is_kept_until_it_has_been_taken_and_no_longer(world):

@@ -336,9 +336,8 @@ def test_a_failure_is_told_also_where_what_waits_cannot_be_read(monkeypatch):
         raise MemoryError("no room for a copy")
 
     pipeline, run = start("ddg", fault)
-    with nothing_left():
-        with pytest.raises(WorkerError, match=r"module 1 failed in take error of iteration 5: PlantedError\('here'\)"):
-            within(HANG, run)
+    with nothing_left(), pytest.raises(WorkerError, match="module 1 failed in take error of iteration 5: Planted"):
+        within(HANG, run)
     assert pipeline.errors[0]
 
 
