@@ -23,6 +23,7 @@ from ddg_ref.arrays import hosted, to_host
 from ddg_ref.costs import measure_costs
 from ddg_ref.devices import Cpu, Cuda, Device, device_names, make_device
 from ddg_ref.engines import ENGINES
+from ddg_ref.experiments import staleness
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
 from ddg_ref.optimizers import SGD, Adam
@@ -238,6 +239,21 @@ def test_a_run_on_devices_is_stopped_and_resumed(device, engine, tmp_path):
         np.testing.assert_allclose(run.weights[name], array, rtol=1e-6, atol=1e-9)
     assert run.final_test_accuracy == on_host.final_test_accuracy
     assert [type(record.train_loss) for record in run.history] == [float] * len(run.history)
+
+
+@pytest.mark.parametrize("device", sorted({",".join((places * 3)[:3]) for places in PLACES}))
+def test_gradients_are_compared_on_devices(device, tmp_path):
+    def cosines(**options):
+        training = small_training(dtype="float64", lr=0.5, epochs=5, **options)
+        probes = staleness.Probes(training, 3, tmp_path)
+        training.task.on_batch = probes.begin
+        for _ in training.epochs():
+            pass
+        probes.write()
+        return np.array([probe.cosines for probe in staleness.read(tmp_path)], dtype=np.float64)
+
+    assert cosines().shape == (3, 3)
+    np.testing.assert_allclose(cosines(device=device), cosines(), rtol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_when_it_is_read():
