@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Params
-from ddg_ref.errors import WriteError
+from ddg_ref.errors import WriteError, reason
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,9 +79,3 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, on one line."""
-    text = getattr(error, "strerror", None) or str(error)
-    return (text.splitlines() or [type(error).__name__])[0]

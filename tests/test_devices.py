@@ -3,13 +3,15 @@
 Where there is a GPU these tests run on it (`make gpu-check`), but for those that say something of the checked one.
 """
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from checked import GPUS, PLACES, REAL, Violation
+from checked import GPUS, PLACES, REAL, Violation, installed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import input_error
@@ -21,7 +23,7 @@ from test_layers import CASES
 from ddg_ref import Config, checkpoints, layers
 from ddg_ref.arrays import hosted, to_host
 from ddg_ref.costs import measure_costs
-from ddg_ref.devices import Cpu, Cuda, Device, device_names, make_device
+from ddg_ref.devices import INSTALL, Cpu, Cuda, Device, device_names, make_device
 from ddg_ref.engines import ENGINES
 from ddg_ref.experiments import staleness
 from ddg_ref.layers import Sequential
@@ -270,6 +272,8 @@ def test_costs_are_measured_on_the_device():
 
 # Names, and what is missing
 
+ADVICE = "pip install 'cupy-cuda12x[ctk]'"
+
 
 def test_names():
     assert device_names("cuda:0", 3) == ["cuda:0"]
@@ -300,10 +304,36 @@ def test_a_gpu_too_many(world):
 @of_the_checked_one
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with input_error(
-        expected="device cuda:0: CuPy is not installed", got="", advice="pip install -r requirements-gpu.txt"
-    ):
+    with input_error(expected="device cuda:0: CuPy is not installed", got="", advice=ADVICE):
         make_device("cuda:0")
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("message", ["libsomething.so.12: cannot open shared object file\nand more", "", "\n"])
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, Exception])
+@pytest.mark.parametrize(("function", "library"), [("ElementwiseKernel", "NVRTC"), ("matmul", "cuBLAS")])
+def test_without_a_library_of_cuda(function, library, error, message):
+    """CuPy loads both on first use, which may be in the middle of a run."""
+
+    def fail(*arguments):
+        raise error(message)
+
+    with installed(2):
+        cupy = sys.modules["cupy"]
+        working = getattr(cupy, function)
+        setattr(cupy, function, (lambda *texts: fail) if function == "ElementwiseKernel" else fail)
+        expected = f"device cuda:1: {library} cannot be used ({(message.splitlines() or [''])[0] or error.__name__});"
+        with input_error(expected=expected, got="", advice=ADVICE):
+            make_device("cuda:1")
+        setattr(cupy, function, working)  # installed in the meantime
+        make_device("cuda:1")
+
+
+def test_what_is_to_be_installed_is_what_the_requirements_list():
+    text = (Path(__file__).parents[1] / "requirements-gpu.txt").read_text()
+    twelve, thirteen = re.findall("'(.*?)'", INSTALL)
+    assert f"\n{twelve}>=" in text
+    assert thirteen in text
 
 
 @of_the_checked_one
