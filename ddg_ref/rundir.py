@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from json import dumps
-from os import W_OK, access, cpu_count
+from os import W_OK, access
 from pathlib import Path
 from platform import machine, platform, python_version
 from shutil import rmtree
@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from threadpoolctl import threadpool_info
 
 from ddg_ref import plots
+from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError
 from ddg_ref.timeline import last_iterations
 
@@ -63,7 +64,7 @@ def environment() -> dict[str, Any]:
         "blas": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}".strip(),
         "platform": platform(),
         "machine": machine(),
-        "cores": cpu_count(),
+        "cores": usable_cores(),
     }
 
 
