@@ -7,11 +7,12 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from checked import GPUS, PLACES, REAL, Violation, installed
+from checked import GPUS, PLACES, REAL, Stream, Violation, installed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import input_error
@@ -256,6 +257,29 @@ def test_gradients_are_compared_on_devices(device, tmp_path):
 
     assert cosines().shape == (3, 3)
     np.testing.assert_allclose(cosines(device=device), cosines(), rtol=1e-6)
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("device", ["cuda:0", "cpu,cpu,cuda:0", "cuda:1,cpu,cpu"])
+def test_the_time_of_an_iteration_is_that_of_the_device_not_of_queueing(device, monkeypatch):
+    """A GPU that takes its time: whoever waits for it waits for 20 ms."""
+
+    def synchronize(stream, original=Stream.synchronize):
+        sleep(0.02)
+        original(stream)
+
+    monkeypatch.setattr(Stream, "synchronize", synchronize)
+    once, thrice = (finish(small_training(device=device, engine="threads", epochs=epochs)) for epochs in (1, 3))
+    (record,) = once.history
+    assert once.result().milliseconds_per_iteration == pytest.approx(1000 * record.seconds / record.iteration)
+    assert thrice.result().milliseconds_per_iteration > 1000 * 0.02 / record.iteration
+    assert len(thrice.durations) == 3 * record.iteration
+
+
+def test_on_the_host_the_time_of_an_iteration_is_a_median():
+    training = finish(small_training(engine="threads", epochs=2))
+    assert len(training.durations) == training.iteration - 2  # what lies between two of one epoch
+    assert training.result().milliseconds_per_iteration == 1000 * np.median(training.durations)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_when_it_is_read():
