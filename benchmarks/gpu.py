@@ -4,7 +4,7 @@ First the tests of layers and engines on devices, which on a machine with a GPU 
 side: our iteration over PyTorch eager's, both float32 without TF32, both fed from host memory; the GPU over one CPU
 core; ddg with K modules on one GPU over bp. And what an iteration asks of the GPU, counted by PyTorch's profiler where
 there is one: kernel launches, waits of the host, the part of the time in which the GPU is busy. Writes gpu.json and
-gpu.md.
+gpu.md, anew after each step.
 """
 
 import json
@@ -12,12 +12,14 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.util import find_spec
+from io import BufferedReader
 from pathlib import Path
 from statistics import median
+from threading import Event, Timer
 from typing import Any
 
 from benchmarks.contenders import Work, mlp, resnet
@@ -25,6 +27,7 @@ from benchmarks.timing import Contender, Ratio, ratio, take_turns
 from ddg_ref.arrays import cupy
 from ddg_ref.devices import check_gpu
 from ddg_ref.errors import InputError
+from ddg_ref.files import write_text
 from ddg_ref.rundir import environment
 
 ROOT = Path(__file__).parents[1]
@@ -111,19 +114,38 @@ def covered(spans: list[tuple[float, float]]) -> float:
     return total / (reached - spans[0][0])
 
 
-def run_tests() -> dict[str, Any]:
-    """The tests that run on a GPU where there is one: whether they passed, and their last line."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
-    command = [*pytest, "tests/test_devices.py", "tests/test_engines.py"]
+PYTEST = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "default"]
+TESTS = [*PYTEST, "tests/test_devices.py", "tests/test_engines.py"]
+
+
+def run_tests(command: Sequence[str] = TESTS, seconds: float = TESTS_SECONDS) -> dict[str, Any]:
+    """The tests that run on a GPU where there is one: whether they passed, and their last line.
+
+    What they say is passed on as it comes, so that one that never ends is named.
+    """
     reproducible = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # without it cuBLAS adds differently in each stream
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | reproducible, capture_output=True, text=True, timeout=TESTS_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return {"passed": False, "summary": f"not done after {TESTS_SECONDS} seconds"}
-    print(done.stdout[-6000:], done.stderr[-2000:])
-    return {"passed": done.returncode == 0, "summary": (done.stdout.strip().splitlines() or ["nothing"])[-1]}
+    environment = os.environ | reproducible | {"PYTHONUNBUFFERED": "1"}
+    end_of_it, over = b"", Event()
+
+    def end() -> None:
+        over.set()
+        process.kill()
+
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        timer = Timer(seconds, end)
+        timer.start()
+        assert isinstance(process.stdout, BufferedReader)
+        while said := process.stdout.read1():
+            print(said.decode(errors="replace"), end="", flush=True)
+            end_of_it = (end_of_it + said)[-1000:]
+        timer.cancel()
+    line = (end_of_it.decode(errors="replace").strip().splitlines() or ["nothing"])[-1].strip("= ")
+    return {
+        "passed": process.returncode == 0 and not over.is_set(),
+        "summary": f"not done after {seconds:g} seconds, at: {line}" if over.is_set() else line,
+    }
 
 
 def report(result: Mapping[str, Any]) -> str:
@@ -150,6 +172,26 @@ def report(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def steps(repetitions: int, torch: bool) -> Iterator[tuple[Sequence[str], Any]]:
+    """What is found, in order: where it belongs in the result, and what it is."""
+    yield ["tests"], run_tests()
+    for work in works():
+        yield ["ratios", work.title], {name: asdict(r) for name, r in measure(work, repetitions, torch).items()}
+        for method, K in (("bp", 1), ("ddg", 2)) if torch else ():
+            yield ["asked", work.title, f"{method} K={K}"], asdict(asked(work, method, K))
+
+
+def go_through(found: Iterable[tuple[Sequence[str], Any]], result: dict[str, Any], out: Path) -> None:
+    """Put all that is found into `result`, and write it down each time: whatever ends this, it is there."""
+    for (*places, name), value in found:
+        part = result
+        for place in places:
+            part = part.setdefault(place, {})
+        part[name] = value
+        write_text(out / "gpu.json", json.dumps(result, indent=2) + "\n")
+        write_text(out / "gpu.md", report(result))
+
+
 def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory for gpu.json and gpu.md")
@@ -174,19 +216,12 @@ def main() -> None:
         "torch": torch_version,
         "environment": environment(),
         "repetitions": options.repetitions,
-        "tests": run_tests(),
+        "tests": {"passed": False, "summary": "not begun"},
         "ratios": {},
         "asked": {},
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    for work in works():
-        found = measure(work, options.repetitions, torch_version is not None)
-        result["ratios"][work.title] = {name: asdict(r) for name, r in found.items()}
-        if torch_version is not None:
-            ways = {f"{method} K={K}": asdict(asked(work, method, K)) for method, K in (("bp", 1), ("ddg", 2))}
-            result["asked"][work.title] = ways
-        (options.out / "gpu.json").write_text(json.dumps(result, indent=2) + "\n")  # what is known, should time run out
-        (options.out / "gpu.md").write_text(report(result))
+    go_through(steps(options.repetitions, torch_version is not None), result, options.out)
     print(report(result))
     waits = [way["waits"] for ways in result["asked"].values() for way in ways.values()]
     if not result["tests"]["passed"] or any(waits):

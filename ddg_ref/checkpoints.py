@@ -35,8 +35,8 @@ from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
 from ddg_ref.devices import Device, make_device
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import CheckpointError, DamagedError, InputError, WriteError
-from ddg_ref.files import flush, reason, write_json, write_tensors
+from ddg_ref.errors import CheckpointError, DamagedError, InputError, WriteError, reason
+from ddg_ref.files import flush, write_json, write_tensors
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Module

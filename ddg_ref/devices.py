@@ -16,13 +16,14 @@ the sender keeps what it has handed over until it has told its stream to wait fo
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from re import fullmatch
 from typing import Any, TypeAlias
 
 from ddg_ref.arrays import Array, Params, cupy, gpu_of, on_host, to_host
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, reason
 
 
 class Handed:
@@ -165,22 +166,41 @@ class Cuda(Device):
         return self._stream.record(cupy().cuda.Event(disable_timing=True))
 
 
+INSTALL = "pip install 'cupy-cuda12x[ctk]' (with a driver for CUDA 13 'cupy-cuda13x[ctk]'), or use cpu"
+
+
 def check_gpu(index: int) -> None:
-    """Raise InputError, which says what is missing and what to do, unless there is a GPU of that number."""
+    """Raise InputError, which says what is missing and what to do, unless the GPU of that number can compute."""
     name = f"device cuda:{index}"
     try:
         runtime = cupy().cuda.runtime
     except ImportError as error:
-        raise InputError(
-            f"{name}: CuPy is not installed ({error.name or error}); pip install -r requirements-gpu.txt, or use cpu"
-        ) from None
+        raise InputError(f"{name}: CuPy is not installed ({error.name or error}); {INSTALL}") from None
     try:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name}: no GPU can be used ({reason}); install NVIDIA's driver, or use cpu") from None
+        raise InputError(f"{name}: no GPU can be used ({reason(error)}); install NVIDIA's driver, or use cpu") from None
     if index >= count:
         raise InputError(f"{name}: expected a number below {count}, the number of GPUs here; choose another")
+    _check_libraries(cupy(), index)
+
+
+@cache
+def _check_libraries(xp: Any, index: int) -> None:
+    """Raise InputError unless what CuPy loads on first use is there: the compiler of kernels, and matrix products."""
+    with xp.cuda.Device(index):
+        x = xp.zeros((2, 2), "float32")
+        uses: dict[str, Callable[[], Any]] = {
+            "NVRTC": lambda: xp.ElementwiseKernel("T x", "T y", "y = x + 1", "probe")(x),
+            "cuBLAS": lambda: xp.matmul(x, x),
+        }
+        for library, use in uses.items():
+            try:
+                use()
+            except Exception as error:  # of whatever kind: CuPy has many, and each means that nothing can be computed
+                raise InputError(
+                    f"device cuda:{index}: {library} cannot be used ({reason(error)}); {INSTALL}"
+                ) from None
 
 
 def device_names(text: str, modules: int) -> list[str]:

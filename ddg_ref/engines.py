@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ddg_ref import reference
-from ddg_ref.errors import LaunchError
+from ddg_ref.errors import LaunchError, reason
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Progress, Task
 from ddg_ref.workers import launch, threads
@@ -105,7 +105,7 @@ def needing_mpi() -> Iterator[None]:
     try:
         yield
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, the MPI library is not
-        raise launch.missing(f"mpi4py or the MPI library ({str(error).splitlines()[0]})") from error
+        raise launch.missing(f"mpi4py or the MPI library ({reason(error)})") from error
 
 
 ENGINES: dict[str, Engine] = {

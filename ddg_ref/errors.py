@@ -45,3 +45,9 @@ def choose(kind: str, name: object, valid: Iterable[str]) -> str:
     if not isinstance(name, str) or name not in names:
         raise InputError(f"unknown {kind} {name!r}: choose one of {', '.join(names)}")
     return name
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, on one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ddg_ref.arrays import Params
-from ddg_ref.errors import InputError, WriteError
+from ddg_ref.errors import InputError, WriteError, reason
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,9 +149,3 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, on one line."""
-    text = getattr(error, "strerror", None) or str(error)
-    return (text.splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """The run directory: what a run leaves on disk for people and other programs, and what may be removed for it.
 
+
 A directory is never taken for ours by its name. What a command is to write is looked for before it begins: what is
 there already and is ours, by name and by content, it may replace if it was told to; whatever else has one of these
 names is in the way, and nothing at all is changed.
@@ -7,7 +8,6 @@ names is in the way, and nothing at all is changed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import cpu_count
 from pathlib import Path
 from platform import machine, platform, python_version
 from stat import S_ISDIR, S_ISREG
@@ -18,8 +18,9 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from ddg_ref import plots
-from ddg_ref.errors import InputError, WriteError
-from ddg_ref.files import UNFINISHED, is_ours, reason, try_room, write_figure, write_json, write_tensors
+from ddg_ref.cores import usable_cores
+from ddg_ref.errors import InputError, WriteError, reason
+from ddg_ref.files import UNFINISHED, is_ours, try_room, write_figure, write_json, write_tensors
 from ddg_ref.timeline import last_iterations
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def environment() -> dict[str, Any]:
         "blas": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}".strip(),
         "platform": platform(),
         "machine": machine(),
-        "cores": cpu_count(),
+        "cores": usable_cores(),
     }
 
 

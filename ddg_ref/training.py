@@ -187,11 +187,15 @@ class Training:
         progress = self.engine(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         with self.pipeline.modules[-1].device.opened():
             self.task.read_results()
-        self.seconds += perf_counter() - started
+        elapsed = perf_counter() - started
+        self.seconds += elapsed
         self.iteration = min(progress.iteration, stop)
         self.spans.extend(progress.spans)
         new = self.task.results[known:]
-        self.durations.extend(after.finished - before.finished for before, after in pairwise(new))
+        if set(self.config.device_names()) == {"cpu"}:
+            self.durations.extend(after.finished - before.finished for before, after in pairwise(new))
+        elif len(new) > 1:  # the host has queued each and waited for all
+            self.durations.extend([elapsed / len(new)] * len(new))
 
     def _record(self, epoch: int) -> Record:
         """Sum up the batches since the last record, and evaluate."""
@@ -218,15 +222,20 @@ class Training:
 
     def result(self) -> "Run":
         """What has come of it so far, the same in every process."""
-        history, weights, spans = self.engine.once(
-            lambda: (list(self.history), hosted(self.pipeline.params | self.pipeline.stats), list(self.spans))
+        history, weights, spans, milliseconds = self.engine.once(
+            lambda: (
+                list(self.history),
+                hosted(self.pipeline.params | self.pipeline.stats),
+                list(self.spans),
+                1000 * median(self.durations) if self.durations else None,
+            )
         )
         return Run(
             config=self.config,
             history=history,
             weights=weights,
             final_test_accuracy=history[-1].test_accuracy if history else self.engine.once(self.evaluate)[1],
-            milliseconds_per_iteration=1000 * median(self.durations) if self.durations else None,
+            milliseconds_per_iteration=milliseconds,
             modules=[
                 {
                     "layers": list(range(module.layers.first, module.layers.first + len(module.layers.layers))),
@@ -246,7 +255,9 @@ class Run:
 
     `weights` holds parameters and running statistics by name, "layer.name", the layer counted in the whole network.
     `modules` says for each module which layers and how many parameters it has. `milliseconds_per_iteration` is the
-    median over iterations, without evaluation; None if fewer than two iterations of one epoch were run.
+    median over iterations, without evaluation; None if fewer than two iterations of one epoch were run. A GPU's times
+    are seen only where the host waits, at records and checkpoints: there each iteration counts with the mean since the
+    one before.
     """
 
     config: Config

@@ -62,3 +62,13 @@ def test_the_stop_signal_wakes_whoever_waits(wait):
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("wait", ["take", "give"])
+def test_after_the_stop_signal_nobody_goes_on_even_if_he_could(wait):
+    stop = StopSignal()
+    channel = Channel(2, stop)
+    channel.give(0, "a message, and room for another")
+    stop.set()
+    with pytest.raises(StoppedError):
+        channel.take(0) if wait == "take" else channel.give(1, None)

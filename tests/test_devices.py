@@ -3,17 +3,20 @@
 Where there is a GPU these tests run on it (`make gpu-check`), but for those that say something of the checked one.
 """
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
+from time import sleep
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from checked import GPUS, PLACES, REAL, Violation
+from checked import GPUS, PLACES, REAL, Stream, Violation, installed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import input_error
-from networks import IN_PROCESS, Problem, problems, state
+from networks import IN_PROCESS, Problem, assert_same_bits, problems, state
 from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
@@ -21,8 +24,9 @@ from test_layers import CASES
 from ddg_ref import Config, checkpoints, layers
 from ddg_ref.arrays import hosted, to_host
 from ddg_ref.costs import measure_costs
-from ddg_ref.devices import Cpu, Cuda, Device, device_names, make_device
+from ddg_ref.devices import INSTALL, Cpu, Cuda, Device, device_names, make_device
 from ddg_ref.engines import ENGINES
+from ddg_ref.experiments import staleness
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
 from ddg_ref.optimizers import SGD, Adam
@@ -115,6 +119,24 @@ def test_memory_that_is_given_back_too_early_is_found(world):
     pass_on(keep=True)
     with pytest.raises(Violation, match="memory is allocated again"):
         pass_on(keep=False)
+
+
+@of_the_checked_one
+def test_a_product_depends_on_where_its_operands_lie(world):
+    device, x = Cuda(0), np.random.default_rng(0).standard_normal((4, 3))
+    with device.opened():
+        whole, part, w = (device.place(array) for array in (x, x[2:], x.T[:, :2]))
+        apart, together = to_host(part @ w), to_host(whole[2:] @ w)
+        assert apart.tobytes() != together.tobytes()
+        np.testing.assert_allclose(apart, together, rtol=1e-15)
+        assert to_host(whole[:2] @ w).tobytes() == (x[:2] @ x.T[:, :2]).tobytes()
+
+
+@pytest.mark.parametrize("places", PLACES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parts_of_a_batch_lie_alike_in_all_engines(places, dtype):
+    problem = Problem("mlp", dtype=dtype, cuts=(2, 4), iterations=3, devices=places)
+    assert_same_bits(state(problem.run("threads", "gpipe")), state(problem.run("reference", "gpipe")))
 
 
 def test_what_is_handed_over_is_kept_until_it_has_been_taken_and_no_longer(world):
@@ -222,6 +244,44 @@ def test_a_run_on_devices_is_stopped_and_resumed(device, engine, tmp_path):
     assert [type(record.train_loss) for record in run.history] == [float] * len(run.history)
 
 
+@pytest.mark.parametrize("device", sorted({",".join((places * 3)[:3]) for places in PLACES}))
+def test_gradients_are_compared_on_devices(device, tmp_path):
+    def cosines(**options):
+        training = small_training(dtype="float64", lr=0.5, epochs=5, **options)
+        probes = staleness.Probes(training, 3, tmp_path)
+        training.task.on_batch = probes.begin
+        for _ in training.epochs():
+            pass
+        probes.write()
+        return np.array([probe.cosines for probe in staleness.read(tmp_path)], dtype=np.float64)
+
+    assert cosines().shape == (3, 3)
+    np.testing.assert_allclose(cosines(device=device), cosines(), rtol=1e-6)
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("device", ["cuda:0", "cpu,cpu,cuda:0", "cuda:1,cpu,cpu"])
+def test_the_time_of_an_iteration_is_that_of_the_device_not_of_queueing(device, monkeypatch):
+    """A GPU that takes its time: whoever waits for it waits for 20 ms."""
+
+    def synchronize(stream, original=Stream.synchronize):
+        sleep(0.02)
+        original(stream)
+
+    monkeypatch.setattr(Stream, "synchronize", synchronize)
+    once, thrice = (finish(small_training(device=device, engine="threads", epochs=epochs)) for epochs in (1, 3))
+    (record,) = once.history
+    assert once.result().milliseconds_per_iteration == pytest.approx(1000 * record.seconds / record.iteration)
+    assert thrice.result().milliseconds_per_iteration > 1000 * 0.02 / record.iteration
+    assert len(thrice.durations) == 3 * record.iteration
+
+
+def test_on_the_host_the_time_of_an_iteration_is_a_median():
+    training = finish(small_training(engine="threads", epochs=2))
+    assert len(training.durations) == training.iteration - 2  # what lies between two of one epoch
+    assert training.result().milliseconds_per_iteration == 1000 * np.median(training.durations)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_when_it_is_read():
     with pytest.raises(ArithmeticError, match="the loss became nan at iteration"):
         finish(small_training(device="cuda:0", lr=1e200))
@@ -235,6 +295,8 @@ def test_costs_are_measured_on_the_device():
 
 
 # Names, and what is missing
+
+ADVICE = "pip install 'cupy-cuda12x[ctk]'"
 
 
 def test_names():
@@ -266,10 +328,36 @@ def test_a_gpu_too_many(world):
 @of_the_checked_one
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with input_error(
-        expected="device cuda:0: CuPy is not installed", got="", advice="pip install -r requirements-gpu.txt"
-    ):
+    with input_error(expected="device cuda:0: CuPy is not installed", got="", advice=ADVICE):
         make_device("cuda:0")
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("message", ["libsomething.so.12: cannot open shared object file\nand more", "", "\n"])
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, Exception])
+@pytest.mark.parametrize(("function", "library"), [("ElementwiseKernel", "NVRTC"), ("matmul", "cuBLAS")])
+def test_without_a_library_of_cuda(function, library, error, message):
+    """CuPy loads both on first use, which may be in the middle of a run."""
+
+    def fail(*arguments):
+        raise error(message)
+
+    with installed(2):
+        cupy = sys.modules["cupy"]
+        working = getattr(cupy, function)
+        setattr(cupy, function, (lambda *texts: fail) if function == "ElementwiseKernel" else fail)
+        expected = f"device cuda:1: {library} cannot be used ({(message.splitlines() or [''])[0] or error.__name__});"
+        with input_error(expected=expected, got="", advice=ADVICE):
+            make_device("cuda:1")
+        setattr(cupy, function, working)  # installed in the meantime
+        make_device("cuda:1")
+
+
+def test_what_is_to_be_installed_is_what_the_requirements_list():
+    text = (Path(__file__).parents[1] / "requirements-gpu.txt").read_text()
+    twelve, thirteen = re.findall("'(.*?)'", INSTALL)
+    assert f"\n{twelve}>=" in text
+    assert thirteen in text
 
 
 @of_the_checked_one

@@ -18,6 +18,7 @@ import pytest
 from runs import run_to, small_training
 
 from ddg_ref import InputError, WorkerError
+from ddg_ref.cores import usable_cores
 from ddg_ref.experiments import jobs as jobs_file
 from ddg_ref.experiments import published, staleness
 from ddg_ref.experiments.jobs import Watch, check_stored, perform_all
@@ -121,7 +122,7 @@ def test_times(everything):
             assert row["speed_up"] == 1
             continue
         assert 1 <= row["predicted"] <= row["K"]
-        assert row["predicted_here"] == min(row["predicted"], os.cpu_count())
+        assert row["predicted_here"] == min(row["predicted"], usable_cores())
         assert len(row["speed_up_by_seed"]) == len(SMOKE.seeds)
 
 

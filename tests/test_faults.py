@@ -304,6 +304,43 @@ def test_ctrl_c_does_not_wait_for_a_stalled_worker():
                 thread.join(HANG)
 
 
+@pytest.mark.parametrize("timeout", [600.0, 1e12, None])
+def test_no_wait_of_the_caller_is_long_whatever_the_stall_timeout(timeout, monkeypatch):
+    """A Ctrl-C that comes just as a wait begins is seen only when that wait ends."""
+    waits, waited = [], threading.Event()
+
+    class Spy(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            waited.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr(threads, "Event", Spy)
+    _, run = start("ddg", lambda *point: waited.wait(HANG), stall_timeout=timeout)
+    within(HANG, run)
+    assert None not in waits
+    assert max(waits) <= threads.SECONDS_BETWEEN_LOOKS <= 1
+
+
+def test_a_failure_is_told_also_where_what_waits_cannot_be_read(monkeypatch):
+    """After a failure nobody needs the messages that still wait; to read them may fail as well, and would hide it."""
+
+    def fault(k, phase, t):
+        if (k, phase, t) == (1, "take error", 5):
+            while not pipeline.errors[0]:  # until one waits above module 1
+                time.sleep(0.001)
+            pipeline.modules[0].device.receive = unreadable
+            raise PlantedError("here")
+
+    def unreadable(message):
+        raise MemoryError("no room for a copy")
+
+    pipeline, run = start("ddg", fault)
+    with nothing_left(), pytest.raises(WorkerError, match="module 1 failed in take error of iteration 5: Planted"):
+        within(HANG, run)
+    assert pipeline.errors[0]
+
+
 def test_without_a_fault_the_hook_costs_nothing(monkeypatch):
     """The workers call their record directly; there is no test for a fault on their way."""
     given = []

@@ -1,5 +1,6 @@
 """What of `make gpu-check` can be tested without a GPU: its sums, its report, and what it says where there is none."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from checked import REAL
 
-from benchmarks.gpu import covered, report
+from benchmarks.gpu import covered, go_through, report, run_tests
 
 ROOT = Path(__file__).parents[1]
 RATIO = {"median": 1.25, "lowest": 1.1, "highest": 1.5}
@@ -39,6 +40,37 @@ def test_the_report_says_what_was_found():
     assert "Tests on the GPU: FAILED (1 failed)." in lines
     assert "| MLP | speed-up | 1.25 | 1.10 | 1.50 |" in lines
     assert "| MLP | bp K=1 | 100 | 0.0 | 50% |" in lines
+
+
+def test_what_the_tests_say_is_passed_on(capfd):
+    assert run_tests(["sh", "-c", "echo one; echo two >&2; echo == 3 passed =="]) == {
+        "passed": True,
+        "summary": "3 passed",
+    }
+    assert run_tests(["sh", "-c", "echo 1 failed; exit 1"]) == {"passed": False, "summary": "1 failed"}
+    assert run_tests(["true"]) == {"passed": True, "summary": "nothing"}
+    assert capfd.readouterr().out == "one\ntwo\n== 3 passed ==\n1 failed\n"
+
+
+def test_a_test_that_never_ends_is_named(capfd):
+    found = run_tests(["sh", "-c", "echo test_first PASSED; printf 'test_second '; exec sleep 60"], seconds=2)
+    assert found == {"passed": False, "summary": "not done after 2 seconds, at: test_second"}
+    assert capfd.readouterr().out == "test_first PASSED\ntest_second "
+
+
+def test_what_was_found_is_written_down_whatever_comes_after(tmp_path):
+    def found():
+        yield ["tests"], {"passed": True, "summary": "all"}
+        yield ["ratios", "MLP"], {"speed-up": RATIO}
+        yield ["asked", "MLP", "bp K=1"], RESULT["asked"]["MLP"]["bp K=1"]
+        raise MemoryError
+
+    result = RESULT | {"ratios": {}, "asked": {}}
+    with pytest.raises(MemoryError):
+        go_through(found(), result, tmp_path)
+    expected = RESULT | {"tests": {"passed": True, "summary": "all"}}
+    assert json.loads((tmp_path / "gpu.json").read_text()) == expected
+    assert (tmp_path / "gpu.md").read_text() == report(expected)
 
 
 @pytest.mark.skipif(REAL > 0, reason="says what is missing, and nothing is")

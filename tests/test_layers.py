@@ -387,6 +387,13 @@ def test_relu_has_derivative_0_at_0():
     np.testing.assert_array_equal(ReLU().backward({}, cache, np.ones((1, 4)))[0], [[0, 0, 0, 1]])
 
 
+@pytest.mark.parametrize("layer", [MaxPool(), AvgPool()])
+def test_pooling_halves_images_unless_told_otherwise(layer):
+    x = np.arange(16.0).reshape(1, 4, 4, 1)
+    assert layer.output_shape((5, 4, 3)) == (2, 2, 3)
+    np.testing.assert_array_equal(layer.forward({}, x)[0], type(layer)(2, stride=2).forward({}, x)[0])
+
+
 def test_among_equal_values_the_first_in_reading_order_gets_the_gradient():
     x = np.array([[1.0, 7, 7], [7, 7, 0], [2, 7, 7]])[None, :, :, None]
     layer = MaxPool(2, stride=1)

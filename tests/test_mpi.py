@@ -287,7 +287,7 @@ def test_what_is_missing_is_named(what, hide, tmp_path):
     done = run("-c", script, "train", *SMALL, "--engine", "mpi", "--out", tmp_path / "run", PATH="")
     assert done.returncode == 2
     assert done.stderr == (
-        f"ddg: engine mpi: {what} is missing; install it with: pip install -r requirements-mpi.txt\n"
+        f"ddg: engine mpi: {what} is missing; install it with: pip install mpi4py mpich (on a cluster mpi4py alone)\n"
     )
 
 

@@ -12,8 +12,9 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "cache", "errors", "methods", "timeline"],
+    ["arrays", "cache", "cores", "errors", "methods", "timeline"],
     ["devices", "files", "console"],
+    ["processes"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
@@ -43,6 +44,9 @@ LEVELS = [
 BOTTOM = {"layers", "losses", "optimizers", "schedules"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
+
+SHARED = {"ddg_ref.errors", "ddg_ref.processes"}
+"""What has nothing to do with training, so that all of theory/ may use it."""
 
 DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}
 """Where ddg_ref compares itself with its theory, and with what; that part of the theory does not know ddg_ref."""
@@ -127,12 +131,19 @@ def test_cupy_is_imported_in_one_place():
 
 
 def knows_ddg_ref(source: str) -> bool:
-    return any(name.partition(".")[0] == "ddg_ref" for name in imports(source, everywhere=True))
+    """But for what is shared."""
+    found = {name for name in imports(source, everywhere=True) if name.partition(".")[0] == "ddg_ref"}
+    return any(not any(name == shared or name.startswith(f"{shared}.") for shared in SHARED) for name in found)
 
 
 def test_the_theory_stands_alone():
     files = {str(path.relative_to(ROOT / "theory")): path for path in (ROOT / "theory").rglob("*.py")}
     assert {name for name, path in files.items() if knows_ddg_ref(path.read_text())} == THEORY_MAY_IMPORT_DDG_REF
+
+
+def test_what_the_theory_shares_knows_nothing_of_training():
+    for name in SHARED:
+        assert {f"ddg_ref.{other}" for other in own_imports(name.removeprefix("ddg_ref."), everywhere=True)} <= SHARED
 
 
 def test_the_theory_is_asked_in_one_place():

@@ -39,6 +39,16 @@ def test_balance_is_as_good_as_any_cuts(costs, data):
     assert quality(costs, cuts) == min(quality(costs, other) for other in combinations(range(1, len(costs)), K - 1))
 
 
+@pytest.mark.parametrize("n", range(1, 9))
+def test_balance_is_as_good_as_any_cuts_of_many_networks(n):
+    """Costs of few values, some 0, where many cuts are equally good in the largest part."""
+    rng = np.random.default_rng(n)
+    for K in range(1, min(n, 4) + 1):
+        for costs in rng.integers(0, [[3], [10]] * 75, (150, n)).tolist():
+            best = min(quality(costs, cuts) for cuts in combinations(range(1, n), K - 1))
+            assert quality(costs, balance(costs, K)) == best
+
+
 def test_among_equally_balanced_cuts_the_most_even_ones_are_taken():
     assert balance([1.0] * 8, 4) == [2, 4, 6]
     assert balance([9, 1, 1, 1, 1], 3) == [1, 3]

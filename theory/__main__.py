@@ -101,7 +101,7 @@ def verify(
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=plan.size())
-        found, interrupted = campaign.run(plan, json=json, progress=lambda: bar.advance(task))
+        found, interrupted, failure = campaign.run(plan, json=json, progress=lambda: bar.advance(task))
     console.print(table(found))
     for e in found:
         if e.violation is not None:
@@ -109,6 +109,9 @@ def verify(
     if interrupted:
         console.print("interrupted; the table holds everything found so far")
         raise typer.Exit(130)
+    if failure is not None:
+        console.print(f"{failure}; the table holds everything found so far")
+        raise typer.Exit(1)
     raise typer.Exit(0 if all(e.as_expected for e in found) else 1)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ddg_ref.arrays import Params, one_blas_thread
 from ddg_ref.config import Config
-from ddg_ref.engines import ENGINES
+from ddg_ref.engines import ENGINES, InProcess
 from ddg_ref.errors import DivergenceError
 from ddg_ref.modules import Pipeline
 from ddg_ref.training import Training
@@ -60,6 +60,12 @@ class Plan:
         integer("segments", self.segments, 1)
         integer("points", self.points, self.segments)
         integer("iterations", self.iterations, self.modules + self.points - 1)
+        seeing_all = [name for name, engine in ENGINES.items() if isinstance(engine, InProcess)]
+        if self.engine not in seeing_all:
+            raise ValueError(
+                f"engine: expected {' or '.join(seeing_all)}, which see all modules, got {self.engine}; "
+                "choose one of them"
+            )
 
     def training(self) -> Training:
         """The run, before its first iteration."""

@@ -3,25 +3,24 @@ interrupted.
 
 Work is cut into chunks of one claim, each with its own seed, so a campaign is reproducible whatever the
 number of processes. The main process alone catches an interrupt; it asks the workers to stop, and they hand
-in what they have.
+in what they have. If one of them is killed, what all have handed in by then is kept.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
 import os
 import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
+from ddg_ref.errors import WorkerError
+from ddg_ref.processes import carry_out, stop_requested
 from theory import records
 from theory.checks import integer, nonnegative, positive
 from theory.claims import Claim, Kind, select
@@ -32,9 +31,6 @@ CHUNK = 50
 """Cases per piece of work."""
 SEARCHES = 4
 """Searches for each counterexample: a search ends wherever its shrinking gets stuck, and the simplest find is kept."""
-
-
-Work: TypeAlias = Future[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -82,27 +78,16 @@ class Plan:
         return None if self.hours is not None else sum(1 for _ in self.chunks())
 
 
-_stop: Event | None = None
-
-
-def _prepare(stop: Event) -> None:
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _work(claim_id: str, examples: int, seed: int) -> dict[str, Any]:
     (claim,) = select([claim_id])
-    stopped = _stop.is_set if _stop is not None else lambda: False
-    return records.to_json(examine(claim, examples, seed, stopped=stopped))
+    return records.to_json(examine(claim, examples, seed, stopped=stop_requested))
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM, taken only while waiting: a result that has arrived is always merged first."""
+    """Ctrl-C and SIGTERM are noted."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._waiting = False
 
     def __enter__(self) -> Interruption:
         self._previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -114,26 +99,18 @@ class Interruption:
 
     def _handle(self, number: int, frame: object) -> None:
         self.requested = True
-        if self._waiting:
-            raise KeyboardInterrupt
-
-    def wait_for_one(self, pending: set[Work]) -> set[Work]:
-        """Those of `pending` that are done, at least one of them; none if an interruption was requested."""
-        try:
-            self._waiting = True
-            if not self.requested:
-                return wait(pending, return_when=FIRST_COMPLETED).done
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self._waiting = False
-        return set()
 
 
-def run(
-    plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None
-) -> tuple[list[Examination], bool]:
-    """Carry out the plan; return the examinations and whether they were interrupted. Main thread only.
+class Campaign(NamedTuple):
+    """What was found, whether that was interrupted, and what went wrong, in a line, if anything did."""
+
+    found: list[Examination]
+    interrupted: bool
+    failure: str | None
+
+
+def run(plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None) -> Campaign:
+    """Carry out the plan. Main thread only.
 
     After every chunk, `json` is replaced and `progress()` called.
     """
@@ -141,40 +118,28 @@ def run(
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    failure = None
 
-    def collect(done: set[Work]) -> None:
-        for future in done:
-            if not future.cancelled():
-                part = records.from_json(future.result())
-                found[part.claim.id].merge(part)
-                progress()
-        if json is not None and done:
+    def take(result: dict[str, Any]) -> None:
+        part = records.from_json(result)
+        found[part.claim.id].merge(part)
+        progress()
+        if json is not None:
             records.write(json, found.values(), plan.seed)
 
-    with (
-        Interruption() as interruption,
-        ProcessPoolExecutor(plan.processes, mp_context=context, initializer=_prepare, initargs=(stop,)) as pool,
-    ):
-        pending: set[Work] = set()
-        chunks = plan.chunks()
-        while not interruption.requested:
-            while len(pending) < 2 * plan.processes and time.monotonic() < deadline:
-                chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                pending.add(pool.submit(_work, *chunk))
-            if not pending:
-                break
-            done = interruption.wait_for_one(pending)
-            pending -= done
-            collect(done)
-        stop.set()
-        for future in pending:
-            future.cancel()
-        collect(wait(pending).done)
-    return list(found.values()), interruption.requested
+    with Interruption() as interruption:
+        try:
+            carry_out(
+                _work,
+                itertools.takewhile(lambda chunk: time.monotonic() < deadline, plan.chunks()),
+                plan.processes,
+                take=take,
+                watch=lambda done: interruption.requested,
+                killed="a process that verifies was killed, perhaps for want of memory",
+            )
+        except WorkerError as error:
+            failure = str(error)
+    return Campaign(list(found.values()), interruption.requested, failure)
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,10 @@ class NetworkFunction:
 
 
 class Watched(Module):
-    """A module that notes which weights each forward pass used, and which gradients were applied."""
+    """A module as it is, that notes which weights each forward pass used, and which gradients were applied."""
 
     def __init__(self, module: Module, function: NetworkFunction, wanted: Callable[[int], bool]) -> None:
-        super().__init__(module.k, module.delay, module.layers, module.params, module.stats, module.optimizer)
+        vars(self).update(vars(module))
         self._flat, self._wanted = function.flat, wanted
         self.used: dict[int, Array] = {}
         self.applied: list[Array] = []

@@ -1,17 +1,13 @@
 """Runs as an experiment needs them: each in its own run directory, gone on with if it was stopped, never done twice."""
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ddg_ref import checkpoints, rundir
+from ddg_ref import checkpoints, processes, rundir
 from ddg_ref.config import Config
-from ddg_ref.errors import DivergenceError, InputError, WorkerError
+from ddg_ref.errors import DivergenceError, InputError
 from ddg_ref.experiments import prediction, staleness
 from ddg_ref.files import read_json, write_json
 from ddg_ref.training import Training
@@ -19,8 +15,6 @@ from ddg_ref.training import Training
 TIMES = "times.json"
 WHERE = ("data_dir", "download")
 """Options that say where the data comes from: they do not change a run."""
-POLL = 0.2
-"""Seconds between two looks at what other processes are doing."""
 
 
 @dataclass(frozen=True)
@@ -132,17 +126,17 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
     return True
 
 
-def perform_all(jobs: Sequence[Job], out: Path, processes: int, watch: Watch) -> bool:
+def perform_all(jobs: Sequence[Job], out: Path, count: int, watch: Watch) -> bool:
     """Do what is not yet done, under `out` by the runs' names; False if the watch asked to stop.
 
-    Timed runs come one after the other in this process, the others beside each other in so many processes. Raises
+    Timed runs come one after the other in this process, the others beside each other in `count` processes. Raises
     InputError, before anything is run, if a directory holds another run; WorkerError if a process dies.
     """
     waiting = [job for job in jobs if not check_stored(job, out / job.name)]
     watch.advance(len(jobs) - len(waiting))
     apart = [job for job in waiting if not job.timed]
-    if processes > 1 and len(apart) > 1:
-        if not _perform_beside(apart, out, min(processes, len(apart)), watch):
+    if count > 1 and len(apart) > 1:
+        if not _perform_beside(apart, out, min(count, len(apart)), watch):
             return False
         apart = []
     for job in [*apart, *(job for job in waiting if job.timed)]:
@@ -151,46 +145,26 @@ def perform_all(jobs: Sequence[Job], out: Path, processes: int, watch: Watch) ->
     return True
 
 
-_stop: Any = None
-_runs: Any = None
-
-
-def _join(stop: Any, runs: Any) -> None:
-    """Begin as a process that trains. Ctrl-C reaches every process of a terminal: the first one passes it on."""
-    global _stop, _runs
-    _stop, _runs = stop, runs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _advance(runs: float) -> None:
-    with _runs.get_lock():
-        _runs.value += runs
-
-
 def _perform_here(job: Job, directory: Path) -> bool:
-    return not _stop.is_set() and perform(job, directory, _stop.is_set, _advance)
+    return not processes.stop_requested() and perform(job, directory, processes.stop_requested, processes.advance)
 
 
-def _perform_beside(jobs: Sequence[Job], out: Path, processes: int, watch: Watch) -> bool:
-    context = get_context("spawn")  # a forked process would share the locks of threads that it does not have
-    stop, runs, known = context.Event(), context.Value("d", 0.0), 0.0
-    with ProcessPoolExecutor(processes, context, initializer=_join, initargs=(stop, runs)) as pool:
-        futures = {pool.submit(_perform_here, job, out / job.name): job for job in jobs}
-        pending, complete = set(futures), True
-        try:
-            while pending:
-                done, pending = wait(pending, POLL, FIRST_COMPLETED)
-                for future in done:
-                    complete &= future.result()
-                value: float = runs.value
-                watch.advance(value - known)
-                known = value
-                if watch.stop_requested:
-                    stop.set()
-        except BrokenProcessPool as error:
-            raise WorkerError("a process that trains was killed; the same command goes on") from error
-        finally:
-            stop.set()
-            for future in pending:
-                future.cancel()
-    return complete
+def _perform_beside(jobs: Sequence[Job], out: Path, count: int, watch: Watch) -> bool:
+    known = 0.0
+    whole: list[bool] = []
+
+    def look(done: float) -> bool:
+        nonlocal known
+        watch.advance(done - known)
+        known = done
+        return watch.stop_requested
+
+    processes.carry_out(
+        _perform_here,
+        ((job, out / job.name) for job in jobs),
+        count,
+        take=whole.append,
+        watch=look,
+        killed="a process that trains was killed; the same command goes on",
+    )
+    return len(whole) == len(jobs) and all(whole)

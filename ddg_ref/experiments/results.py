@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import cpu_count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ddg_ref import rundir
+from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError
 from ddg_ref.experiments import staleness
 from ddg_ref.experiments.jobs import TIMES, Job
@@ -121,7 +121,7 @@ def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict
                 "speed_up_to_target": middle(faster),
                 "speed_up_to_target_by_seed": faster,
                 "predicted": predicted_speed_up(measured) if measured else None,
-                "predicted_here": predicted_speed_up(measured, cpu_count()) if measured else None,
+                "predicted_here": predicted_speed_up(measured, usable_cores()) if measured else None,
                 "module_seconds": measured,
             }
         )

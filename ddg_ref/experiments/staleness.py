@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_blas_thread, to_host
+from ddg_ref.arrays import Params, one_blas_thread, to_host
 from ddg_ref.files import read_json, write_json
-from ddg_ref.optimizers import Optimizer, OptimizerState
+from ddg_ref.modules import Module
 from ddg_ref.training import Training
 
 FILE = "cosines.json"
@@ -29,21 +29,16 @@ class Probe(NamedTuple):
     cosines: list[float | None]
 
 
-class Watched(Optimizer):
-    """An optimizer that remembers the gradients it was given last."""
+class Watched(Module):
+    """A module as it is, that remembers the gradient it was given last."""
 
-    def __init__(self, inner: Optimizer) -> None:
-        self._inner, self.slots, self.weight_decay = inner, inner.slots, inner.weight_decay
+    def __init__(self, module: Module) -> None:
+        vars(self).update(vars(module))
         self.grads: Params = {}
 
-    def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
-        return self._inner.step(w, g, moments, n, gamma)
-
-    def update(
-        self, params: Params, grads: Params, state: OptimizerState, gamma: float
-    ) -> tuple[Params, OptimizerState]:
+    def update(self, grads: Params, gamma: float) -> None:
         self.grads = grads
-        return super().update(params, grads, state, gamma)
+        super().update(grads, gamma)
 
 
 def cosine(a: Params, b: Params) -> float | None:
@@ -58,11 +53,14 @@ def cosine(a: Params, b: Params) -> float | None:
 
 
 def true_gradient(training: Training, params: Params, batch: int) -> Params:
-    """Of the loss of that batch, at these weights, for the whole network."""
+    """Of the loss of that batch, at these weights, for the whole network: computed where module 1 is."""
     x, labels = training.task.batch(batch)
-    y, cache = training.network.forward(params, x)
-    _, dy = training.task.loss(y, labels)
-    return training.network.gradients(params, cache, dy)
+    device = training.pipeline.modules[0].device
+    with device.opened():
+        params = device.place_all(params)
+        y, cache = training.network.forward(params, device.place(x))
+        _, dy = training.task.loss(y, device.place(labels))
+        return training.network.gradients(params, cache, dy)
 
 
 class Probes:
@@ -76,9 +74,8 @@ class Probes:
         last = training.task.iterations - 2  # in the last iteration, and after it, the pipeline drains
         first = min(2 * training.config.modules, last)
         self._at = frozenset(np.linspace(first, last, count).astype(int).tolist()) if last > 0 else frozenset()
-        self._watched = [Watched(module.optimizer) for module in training.pipeline.modules]
-        for module, watched in zip(training.pipeline.modules, self._watched, strict=True):
-            module.optimizer = watched
+        self._watched = [Watched(module) for module in training.pipeline.modules]
+        training.pipeline.modules[:] = self._watched
         self._open: tuple[int, Params] | None = None
         known = read(directory) if training.iteration else []
         self.found = [probe for probe in known if probe.iteration < training.iteration]
@@ -87,8 +84,8 @@ class Probes:
         """Iteration t is about to begin: the one before is over."""
         self.finish()
         if t in self._at:
-            for watched in self._watched:
-                watched.grads = {}
+            for module in self._watched:
+                module.grads = {}
             self._open = t, self._training.pipeline.params
 
     def finish(self) -> None:
@@ -98,10 +95,10 @@ class Probes:
         (t, params), self._open = self._open, None
         with one_blas_thread():
             found = []
-            for module, watched in zip(self._training.pipeline.modules, self._watched, strict=True):
-                moved = bool(watched.grads)
+            for module in self._watched:
+                moved = bool(module.grads)
                 true = true_gradient(self._training, params, t - module.delay) if moved else {}
-                found.append(cosine(watched.grads, true) if moved else None)
+                found.append(cosine(module.grads, true) if moved else None)
         self.found.append(Probe(t, found))
 
     def write(self) -> None:

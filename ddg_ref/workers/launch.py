@@ -41,7 +41,9 @@ def check_launch(modules: int) -> None:
 
 
 def missing(what: str) -> InputError:
-    return InputError(f"engine mpi: {what} is missing; install it with: pip install -r requirements-mpi.txt")
+    return InputError(
+        f"engine mpi: {what} is missing; install it with: pip install mpi4py mpich (on a cluster mpi4py alone)"
+    )
 
 
 def find_mpiexec() -> str:

@@ -1,6 +1,7 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
 from collections import deque
+from math import inf
 from threading import Event, Thread
 from time import perf_counter
 from typing import Any
@@ -108,7 +109,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         Worker(module, left, right, task, start, stop, signal)
         for module, left, right in zip(pipeline.modules, lefts, rights, strict=True)
     ]
-    patience = None
+    patience = inf
     with one_blas_thread():
         try:
             for worker in workers:
@@ -120,23 +121,32 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         finally:
             signal.set()
             for worker in workers:
-                if worker.ident is not None and worker.done.wait(patience):
+                if worker.ident is not None and ended(worker, patience):
                     worker.join()
+    for worker in workers:
+        if worker.failure is not None:
+            raise report(worker.failure, worker.activity)
     for module, errors in zip(pipeline.modules, pipeline.errors, strict=True):
         with module.device.opened():
             waiting = [(batch, module.device.receive(content(message))) for batch, message in errors]
         errors.clear()
         errors.extend(waiting)
-    for worker in workers:
-        if worker.failure is not None:
-            raise report(worker.failure, worker.activity)
     return Progress(workers[0].reached, [span for worker in workers for span in worker.activity.spans])
+
+
+def ended(worker: Worker, patience: float) -> bool:
+    """Whether the worker ends within so many seconds."""
+    deadline = perf_counter() + patience
+    while not worker.done.wait(min(SECONDS_BETWEEN_LOOKS, max(0.0, deadline - perf_counter()))):
+        if perf_counter() >= deadline:
+            return False
+    return True
 
 
 def wait_for(workers: list[Worker], stall_timeout: float | None) -> None:
     """Return when all workers have ended. Raises StallError if none began anything new for `stall_timeout` seconds."""
     for worker in workers:
-        while not worker.done.wait(SECONDS_BETWEEN_LOOKS if stall_timeout is None else stall_timeout / 4):
+        while not worker.done.wait(min(SECONDS_BETWEEN_LOOKS, inf if stall_timeout is None else stall_timeout / 4)):
             alive = [other for other in workers if not other.done.is_set()]
             now = perf_counter()
             if stall_timeout and alive and now - max(other.activity.since for other in alive) > stall_timeout:

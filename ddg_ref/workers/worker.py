@@ -56,7 +56,11 @@ class Right(Protocol):
 
 
 class Data:
-    """Left of module 1: batches come from the task, and nobody wants their error gradient."""
+    """Left of module 1: batches come from the task, and nobody wants their error gradient.
+
+    Each part is placed by itself, at the beginning of memory of its own, as a part that comes from another module is:
+    libraries choose by where operands lie in which order they add.
+    """
 
     def __init__(self, task: Task, module: Module) -> None:
         self._task, self._micro_batches, self._device = task, module.micro_batches, module.device
@@ -67,7 +71,8 @@ class Data:
             x = self._task.enter(batch)
             if x is None:
                 return None
-            self._parts = split(self._device.place(x), len(self._task.messages(batch, self._micro_batches)))
+            parts = split(x, len(self._task.messages(batch, self._micro_batches)))
+            self._parts = [self._device.place(part) for part in parts]
         return self._parts[part]
 
     def give_error(self, number: int, dx: Array | None) -> None:

@@ -106,6 +106,8 @@ def test_command_writes_table_and_figure(tmp_path):
         ("--modules 0", "modules: expected an integer >= 1, got 0"),
         ("--segments 9 --points 3", "points: expected an integer >= 9, got 3"),
         ("--model perceptron", "unknown model 'perceptron'"),
+        ("--engine mpi", "engine: expected reference or threads, which see all modules, got mpi; choose one of them"),
+        ("--engine steam", "engine: expected reference or threads, which see all modules, got steam; choose one"),
         ("--lr -1", "lr: expected a finite number > 0"),
         ("--lr 1e6", "audit: the loss became"),
     ],

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from broken_engines import BROKEN
 from mutants import INTACT, MUTANTS
+from networks import IN_PROCESS, Problem, assert_same_bits, state
 
 from ddg_ref.engines import ENGINES
+from ddg_ref.experiments import staleness
+from ddg_ref.losses import softmax_cross_entropy
+from ddg_ref.methods import METHODS
+from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import OptimizerState
 from theory.claims import CLAIMS
 from theory.delayed import ddg
-from theory.system import BITWISE, OPTIMIZERS, SystemCase
+from theory.system import BITWISE, OPTIMIZERS, NetworkFunction, SystemCase, Watched
 
 CASE = SystemCase("mlp", "sgd", "harmonic", "threads", "float64", cuts=(2, 4), iterations=7, seed=1)
 NETWORKS = {"mlp": (1, 2, 4, 6), "cnn": (3, 6, 7, 10), "resnet": (3, 4, 7, 9)}
@@ -92,3 +97,33 @@ def test_gradients_of_the_plain_function():
 def test_no_iterations_are_refused():
     with pytest.raises(ValueError, match="iterations: expected an integer >= 1, got 0"):
         replace(CASE, iterations=0)
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_watched_module_does_what_it_did(model, method, engine):
+    """Whatever its method asks of it: the same bits, and what was in flight when the watching began goes on."""
+    problem = Problem(model, cuts=(2, 4), iterations=6)
+    function = NetworkFunction(problem.network(), problem.cuts, softmax_cross_entropy, problem.batch, problem.dtype)
+    watched, task = problem.pipeline(method), problem.task()
+    ENGINES[engine](watched, task, 0, 2)
+    watched.modules[:] = [Watched(module, function, lambda t: True) for module in watched.modules]
+    ENGINES[engine](watched, task, 2, 4)
+    watched.modules[:] = [staleness.Watched(module) for module in watched.modules]
+    ENGINES[engine](watched, task, 4, 6 + watched.delay)
+    assert_same_bits(state(watched), state(problem.run(engine, method)))
+    assert vars(watched.modules[0]).keys() >= vars(problem.pipeline(method).modules[0]).keys()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_watched_module_notes(method):
+    """The weights of each forward pass and every gradient applied, also of batches that come in parts."""
+    problem = Problem(cuts=(2, 4), iterations=6)
+    function = NetworkFunction(problem.network(), problem.cuts, softmax_cross_entropy, problem.batch, problem.dtype)
+    pipeline = problem.pipeline(method)
+    watched = [Watched(module, function, lambda t: True) for module in pipeline.modules]
+    ENGINES["reference"](Pipeline([*watched], pipeline.errors), problem.task(), 0, 6 + pipeline.delay)
+    for module in watched:
+        assert list(module.used) == list(range(6))
+        assert len(module.applied) == 6

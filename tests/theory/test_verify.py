@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -92,6 +93,28 @@ def test_interrupting_loses_nothing(tmp_path):
     assert sum(kept_examples) > 0
     assert len(kept_examples) == len(CLAIMS)
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_a_killed_process_loses_its_own_work_alone(tmp_path):
+    kept = tmp_path / "kept.json"
+    command = [sys.executable, "-m", "theory", "verify", "--hours", "1", "--json", str(kept)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        deadline = time.monotonic() + 60
+        while not kept.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (victim, *_) = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(victim), signal.SIGKILL)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert errors == ""
+    assert output.splitlines()[-1].startswith("a process that verifies was killed")
+    assert "drained-identity" in output
+    assert sum(e.examples for e in records.read(kept)) > 0
 
 
 def test_a_stopped_examination_hands_in_what_it_has():
