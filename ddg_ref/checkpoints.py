@@ -16,8 +16,8 @@ allocated on a file's word.
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
 from hashlib import file_digest, sha256
 from math import isfinite, prod
 from pathlib import Path
@@ -33,9 +33,11 @@ from safetensors.numpy import save_file
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
+from ddg_ref.data.door import Data
 from ddg_ref.devices import Device
 from ddg_ref.errors import CheckpointError, InputError, LaunchError
 from ddg_ref.layers import Layer, Sequential
+from ddg_ref.layers.compose import as_layers
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
 from ddg_ref.rundir import CHECKPOINTS
@@ -249,8 +251,8 @@ def resume(
     run_directory: Path,
     *,
     engine: str | None = None,
-    data: Dataset | None = None,
-    layers: list[Layer] | None = None,
+    data: Data | None = None,
+    layers: Iterable[Layer] | None = None,
 ) -> Training:
     """The run whose newest checkpoint lies under `run_directory`, ready to go on, on another engine if one is named.
 
@@ -271,8 +273,8 @@ def load(
     checkpoint: Path,
     *,
     engine: str | None = None,
-    data: Dataset | None = None,
-    layers: list[Layer] | None = None,
+    data: Data | None = None,
+    layers: Iterable[Layer] | None = None,
 ) -> Training:
     """The run stored in the directory `checkpoint`. Raises CheckpointError for whatever is not as it was written."""
     try:
@@ -285,16 +287,16 @@ def load(
         raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
 
 
-def _load(checkpoint: Path, engine: str | None, data: Dataset | None, layers: list[Layer] | None) -> Training:
+def _load(checkpoint: Path, engine: str | None, data: Data | None, layers: Iterable[Layer] | None) -> Training:
     state = _read_state(checkpoint)
     version = _expect("version", state.get("version"), int)
     if version != VERSION:
         raise CheckpointError(f"expected version {VERSION}, got {version}; use the release that wrote it")
     config = _config(state.get("config"))
     if engine is not None:
-        config = replace(config, engine=engine)
-    if data is None:
-        data = load_data(config.data, config.data_dir)  # which never downloads
+        config = config.on_engine(engine)
+    data = load_data(config.data if data is None else data, config.data_dir)  # which never downloads
+    layers = None if layers is None else as_layers("layers", layers)
     if state.get("data") != data.astype(config.dtype).fingerprint:
         raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]

@@ -314,7 +314,7 @@ def test_own_data_and_own_layers_are_given_again(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"layers": OWN_LAYERS}, "cannot be read: unknown data 'own'"),
+        ({"layers": OWN_LAYERS}, "cannot be read: unknown data 'tiny'"),
         ({"data": TINY}, "cannot be read: unknown model 'custom'"),
         ({"data": tiny_images(1), "layers": OWN_LAYERS}, "it was written with other data than tiny is now"),
         ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "it holds another network"),
