@@ -14,7 +14,7 @@ allocated on a file's word.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from hashlib import file_digest, sha256
@@ -33,11 +33,13 @@ from safetensors import SafetensorError, safe_open
 from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
+from ddg_ref.data.door import Data, name_or_dataset
 from ddg_ref.devices import Device, make_device
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import CheckpointError, DamagedError, InputError, WriteError, reason
 from ddg_ref.files import flush, write_json, write_tensors
 from ddg_ref.layers import Layer, Sequential
+from ddg_ref.layers.compose import as_layers
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
@@ -273,8 +275,8 @@ def list_checkpoints(run_directory: Path) -> list[Path]:
 def resume(
     run_directory: Path,
     *,
-    data: Dataset | str | None = None,
-    layers: list[Layer] | None = None,
+    data: Data | None = None,
+    layers: Iterable[Layer] | None = None,
     **changes: Any,
 ) -> Training:
     """The run whose newest checkpoint lies under `run_directory`, ready to go on.
@@ -328,8 +330,8 @@ def reading(checkpoint: Path) -> Iterator[None]:
 def load(
     checkpoint: Path,
     *,
-    data: Dataset | str | None = None,
-    layers: list[Layer] | None = None,
+    data: Data | None = None,
+    layers: Iterable[Layer] | None = None,
     **changes: Any,
 ) -> Training:
     """The run stored in the directory `checkpoint`; see `resume`. Raises DamagedError for what is not as written."""
@@ -339,24 +341,26 @@ def load(
     with reading(checkpoint):
         state = _read_state(checkpoint)
         config = _config(state.get("config"))
-    config = replace(config, **changes)
-    if not isinstance(data, Dataset):
-        config = config if data is None else replace(config, data=data)
+    config = replace(config.on_engine(changes.pop("engine", config.engine)), **changes)
+    found = None if data is None else name_or_dataset(data)
+    if not isinstance(found, Dataset):
+        config = config if found is None else replace(config, data=found)
         try:
-            data = load_data(config.data, config.data_dir)  # which never downloads
+            found = load_data(config.data, config.data_dir)  # which never downloads
         except InputError as error:
             raise InputError(f"resume: {error}; --data and --data-dir may say where it lies now") from None
     if layers is not None:
-        make_network(config, data, layers)  # what is wrong with them is no fault of the checkpoint
+        layers = as_layers("layers", layers)
+        make_network(config, found, layers)  # what is wrong with them is no fault of the checkpoint
     with reading(checkpoint):
-        if state.get("data") != data.astype(config.dtype).fingerprint:
-            raise CheckpointError(f"it was written with other data than {data.name} is now; give the same data")
-        cuts = _check_network(checkpoint, state, config, data, layers)
+        if state.get("data") != found.astype(config.dtype).fingerprint:
+            raise CheckpointError(f"it was written with other data than {found.name} is now; give the same data")
+        cuts = _check_network(checkpoint, state, config, found, layers)
     ENGINES[config.engine].prepare(config.modules)
     for name in config.device_names():
         make_device(name)
     with reading(checkpoint):
-        training = Training(config, data, layers, cuts=cuts)
+        training = Training(config, found, layers, cuts=cuts)
         training.seconds = _expect("seconds", state.get("seconds"), float)
         training.iteration = _expect("iteration", state.get("iteration"), int)
         if not 0 <= training.iteration <= training.task.iterations:
@@ -366,7 +370,7 @@ def load(
 
 
 def _check_network(
-    checkpoint: Path, state: dict[str, Any], config: Config, data: Dataset, layers: list[Layer] | None
+    checkpoint: Path, state: dict[str, Any], config: Config, data: Dataset, layers: Iterable[Layer] | None
 ) -> list[int]:
     """The cuts, once it is sure that the network is the one stored, and that its weights may be allocated."""
     names = [_expect("network", name, str) for name in _expect("network", state.get("network"), list)]

@@ -123,6 +123,8 @@ class Config:
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")
+        if self.stall_timeout is not None and not ENGINES[self.engine].watches:
+            raise InputError(f"stall_timeout: engine {self.engine} has no such option; leave it out")
         if self.shrink is not None and not 0 < self.shrink <= 1:
             raise InputError(
                 f"shrink: expected a number in (0, 1], got {self.shrink}; 1 leaves the gradients as they are"
@@ -132,6 +134,11 @@ class Config:
         self.make_method()
         self.make_optimizer()
         self.make_schedule(per_epoch=1)
+
+    def on_engine(self, engine: str) -> "Config":
+        """The same run on another engine, less what that one does not have."""
+        watches = ENGINES[choose("engine", engine, ENGINES)].watches
+        return replace(self, engine=engine, stall_timeout=self.stall_timeout if watches else None)
 
     def cuts(self) -> list[int] | None:
         """The explicit cut points, or None where `split` names a way of finding them."""

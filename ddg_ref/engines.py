@@ -17,6 +17,10 @@ T = TypeVar("T")
 class Engine(Protocol):
     """Runs a pipeline, in this process or in several that do the same in step, of which the first sees everything."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether it notices that a run no longer moves."""
+
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         """Run iterations start, ..., stop-1, fewer if the task says stop."""
 
@@ -41,6 +45,7 @@ class InProcess:
     """An engine that needs no other process."""
 
     run: Callable[[Pipeline, Task, int, int], Progress]
+    watches: bool
 
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         return self.run(pipeline, task, start, stop)
@@ -63,6 +68,8 @@ class InProcess:
 
 class OverMPI:
     """One module per MPI rank. Nothing of MPI is loaded before it is used."""
+
+    watches = True
 
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         with needing_mpi():
@@ -109,7 +116,7 @@ def needing_mpi() -> Iterator[None]:
 
 
 ENGINES: dict[str, Engine] = {
-    "reference": InProcess(reference.run),
-    "threads": InProcess(threads.run),
+    "reference": InProcess(reference.run, watches=False),
+    "threads": InProcess(threads.run, watches=True),
     "mpi": OverMPI(),
 }

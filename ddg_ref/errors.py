@@ -1,6 +1,13 @@
 """The errors a caller may meet. Each message is one line: what was expected, what came, what to do."""
 
+import reprlib
 from collections.abc import Iterable
+from math import isfinite
+from numbers import Real
+from operator import index
+from typing import Any
+
+import numpy as np
 
 
 class InputError(ValueError):
@@ -39,11 +46,16 @@ class WorkerError(RuntimeError):
     """A worker failed; the original exception is chained as `__cause__`."""
 
 
+def shown(value: object) -> str:
+    """`value` as a message shows it: on one line, cut short."""
+    return " ".join(reprlib.repr(value).split())
+
+
 def choose(kind: str, name: object, valid: Iterable[str]) -> str:
     """Return `name` if it is one of `valid`, else raise an InputError that lists them."""
     names = list(valid)
     if not isinstance(name, str) or name not in names:
-        raise InputError(f"unknown {kind} {name!r}: choose one of {', '.join(names)}")
+        raise InputError(f"unknown {kind} {shown(name)}: choose one of {', '.join(names)}")
     return name
 
 
@@ -51,3 +63,33 @@ def reason(error: BaseException) -> str:
     """What went wrong, on one line."""
     text = getattr(error, "strerror", None) or str(error)
     return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+    """`value` as a Python int, whatever its type: arithmetic of NumPy's whole numbers overflows.
+
+    Raises InputError unless it is a whole number, truth values being none, and `least` or more.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise InputError(f"{name}: expected a whole number, got {shown(value)}; give one") from None
+    if least is not None and number < least:
+        raise InputError(f"{name}: expected a whole number >= {least}, got {number}; choose a larger one")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """`value` as a Python float: NumPy's float64 would widen float32 arrays. Raises InputError unless it is finite."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise InputError(f"{name}: expected a finite number, got {shown(value)}; give one")
+    return float(value)
+
+
+def switch(name: str, value: Any) -> bool:
+    """`value` as a Python bool. Raises InputError if it is no truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name}: expected True or False, got {shown(value)}; choose one")
+    return bool(value)

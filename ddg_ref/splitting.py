@@ -1,11 +1,11 @@
 """Where to cut a network into modules: balanced, or where the caller says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from math import inf
 from operator import add
 
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, shown, whole
 
 
 def balance(costs: Sequence[float], K: int) -> list[int]:
@@ -47,10 +47,13 @@ def check_module_count(K: int, layers: int) -> None:
 
 def check_cuts(cuts: Sequence[int], layers: int) -> list[int]:
     """The cuts as a list, once it is sure that every module between them has a layer."""
+    if isinstance(cuts, str) or not isinstance(cuts, Iterable):
+        raise InputError(f"cuts: expected a list of layer numbers, got {shown(cuts)}; give one")
+    cuts = [whole("cuts", cut) for cut in cuts]
     bounds = [0, *cuts, layers]
     if any(start >= stop for start, stop in pairwise(bounds)):
         raise InputError(
-            f"cuts: expected increasing layer numbers from 1 to {layers - 1}, got {list(cuts)}; "
+            f"cuts: expected increasing layer numbers from 1 to {layers - 1}, got {cuts}; "
             "each says which layer begins a module"
         )
-    return list(cuts)
+    return cuts

@@ -26,13 +26,11 @@ class BatchResult(NamedTuple):
     finished: float
     """perf_counter seconds."""
 
-    def read(self, loss: Any, correct: Any) -> "BatchResult":
-        """With these as numbers. Raises DivergenceError when the loss is NaN or infinite."""
+    def read(self, loss: Any, correct: Any, remedy: Callable[[], str]) -> "BatchResult":
+        """With these as numbers. Raises DivergenceError, which names the remedy, when the loss is NaN or infinite."""
         loss = float(loss)
         if not isfinite(loss):
-            raise DivergenceError(
-                f"the loss became {loss} at iteration {self.iteration}: lower lr, or train in float64"
-            )
+            raise DivergenceError(f"the loss became {loss} at iteration {self.iteration}: {remedy()}")
         return self._replace(loss=loss, correct=int(correct))
 
 
@@ -51,7 +49,8 @@ class Task:
     `labels_alone(t)`, if there is one, gives the same labels without the work of putting x together.
     `on_batch(t)` is told when batch t enters. Setting `stop_requested` makes every module end before the same
     iteration. `stall_timeout` is for how many seconds all workers may be stuck at one point before that is an error.
-    `fault(k, phase, t)` is called as module k begins each phase: tests plant failures and delays there.
+    `fault(k, phase, t)` is called as module k begins each phase: tests plant failures and delays there. `remedy()`
+    says what helps against a loss that is not finite.
     """
 
     batch: Callable[[int], tuple[Array, Array]]
@@ -63,6 +62,7 @@ class Task:
     stop_requested: bool = False
     stall_timeout: float | None = None
     fault: Callable[[int, str, int], None] | None = None
+    remedy: Callable[[], str] = lambda: "lower lr, or train in float64"
     results: list[BatchResult] = field(default_factory=list)
 
     def enter(self, t: int) -> Array | None:
@@ -90,7 +90,7 @@ class Task:
         loss, dy = self.loss(y, labels)
         correct = (y.argmax(axis=1) == labels).sum()
         result = BatchResult(t, loss, correct, len(labels), perf_counter())
-        self.results.append(result.read(loss, correct) if on_host(y) else result)
+        self.results.append(result.read(loss, correct, self.remedy) if on_host(y) else result)
         return dy
 
     def read_results(self) -> None:
@@ -103,4 +103,7 @@ class Task:
             first -= 1
         unread, self.results[first:] = self.results[first:], []
         losses, counts = (numbers([getattr(result, name) for result in unread]) for name in ("loss", "correct"))
-        self.results += [result.read(*both) for result, *both in zip(unread, losses, counts, strict=True)]
+        self.results += [
+            result.read(loss, correct, self.remedy)
+            for result, loss, correct in zip(unread, losses, counts, strict=True)
+        ]

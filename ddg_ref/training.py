@@ -2,14 +2,15 @@
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,12 @@ import numpy as np
 from ddg_ref.arrays import Array, Params, hosted, keep_freed_memory, one_blas_thread, unwatched_overflow
 from ddg_ref.config import Config
 from ddg_ref.data import Batches, Dataset, download_data, load_data
+from ddg_ref.data.door import Data, name_or_dataset
 from ddg_ref.devices import Cpu, Device, make_device
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import DivergenceError, InputError, choose
+from ddg_ref.errors import DivergenceError, InputError, choose, shown
 from ddg_ref.layers import Layer, Sequential
+from ddg_ref.layers.compose import as_layers
 from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EVALUATION_BATCH = 250
+LARGE_INPUT = 10
+"""Inputs of about 1 are what weights and steps are made for; pixels from 0 to 255 let the loss grow out of bounds."""
 
 
 class Record(NamedTuple):
@@ -73,7 +78,7 @@ def evaluate(
     return total / len(x), correct / len(x)
 
 
-def make_network(config: Config, data: Dataset, layers: Sequence[Layer] | None = None) -> Sequential:
+def make_network(config: Config, data: Dataset, layers: Iterable[Layer] | None = None) -> Sequential:
     """The network that `config` names, or the given layers, fitted to `data`. Raises InputError if it does not fit."""
     if layers is None:
         model = MODELS[choose("model", config.model, MODELS)]
@@ -83,30 +88,44 @@ def make_network(config: Config, data: Dataset, layers: Sequence[Layer] | None =
     return check_network(layers, data.input_shape, data.classes)
 
 
+def check_config(config: Any) -> Config:
+    """`config`, which must be one."""
+    if not isinstance(config, Config):
+        raise InputError(f"config: expected a Config, got {shown(config)}; give its options by their names")
+    return config
+
+
 class Training:
     """One run in progress: everything that `config` asks for, and how far it has come.
 
-    `data` and `layers` replace what `config.data` and `config.model` name, `cuts` what `config.split` would give.
-    Raises InputError for what does not fit. Where the engine runs in several processes, each of them has one of these
-    and calls the same methods.
+    `data` and `layers` replace what `config.data` and `config.model` name, and the `config` of this object then names
+    them: the data by its name, the layers "custom". `cuts` replaces what `config.split` would give. Raises InputError
+    for what does not fit. Where the engine runs in several processes, each of them has one of these and calls the same
+    methods.
     """
 
     def __init__(
         self,
         config: Config,
-        data: Dataset | None = None,
-        layers: Sequence[Layer] | None = None,
+        data: Data | None = None,
+        layers: Iterable[Layer] | None = None,
         *,
         cuts: Sequence[int] | None = None,
     ) -> None:
-        self.config, self.engine = config, ENGINES[config.engine]
+        self.engine = ENGINES[check_config(config).engine]
         self.engine.prepare(config.modules)
         keep_freed_memory()
         if data is None:
             if config.download:
-                self.engine.once(lambda: download_data(config.data, config.data_dir))
-            data = load_data(config.data, config.data_dir)
-        self.data = data.astype(config.dtype)
+                self.engine.once(partial(download_data, config.data, config.data_dir))
+            self.data = load_data(config.data, config.data_dir).astype(config.dtype)
+        else:
+            self.data = load_data(data, config.data_dir).astype(config.dtype)
+            config = replace(config, data=self.data.name)
+        if layers is not None:
+            layers = as_layers("model", layers)
+            config = replace(config, model="custom")
+        self.config = config
         self.network = make_network(config, self.data, layers)
         samples = self.data.x_train, self.data.y_train
         self.batches = Batches(*samples, config.batch_size, config.seed, augment=config.augment)
@@ -117,9 +136,10 @@ class Training:
             config.total_iterations(self.batches.per_epoch),
             labels_alone=self.batches.labels,
             stall_timeout=config.stall_timeout,
+            remedy=self._remedy,
         )
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
-        self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.steps()))
+        self.cuts = self.engine.once(self._find_cuts) if cuts is None else self._given_cuts(cuts)
         method = config.make_method()
         self.pipeline = Pipeline.cut(
             self.network,
@@ -151,6 +171,21 @@ class Training:
         from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
 
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size], self.devices[0]), K)
+
+    def _given_cuts(self, cuts: Sequence[int]) -> list[int]:
+        cuts = check_cuts(cuts, len(self.network.steps()))
+        if len(cuts) != self.config.modules - 1:
+            raise InputError(
+                f"cuts: expected {self.config.modules - 1} for {self.config.modules} modules, got {cuts}; "
+                "change one of them"
+            )
+        return cuts
+
+    def _remedy(self) -> str:
+        """What helps against a loss that is not finite."""
+        if self.data.largest > LARGE_INPUT:
+            return f"scale the inputs, which reach {self.data.largest:.3g}, to about 1, or lower lr"
+        return "lower lr, or train in float64"
 
     def epochs(self, on_checkpoint: Callable[[], None] = lambda: None) -> Iterator[Record]:
         """Train; yields a record after each epoch and after the last iteration.
@@ -203,7 +238,9 @@ class Training:
         samples = sum(result.size for result in results)
         test_loss, test_accuracy = self.engine.once(self.evaluate)
         if not isfinite(test_loss):
-            raise DivergenceError(f"the test loss became {test_loss} after iteration {self.iteration}: lower lr")
+            raise DivergenceError(
+                f"the test loss became {test_loss} after iteration {self.iteration}: {self._remedy()}"
+            )
         return Record(
             epoch,
             self.iteration,
@@ -313,14 +350,15 @@ class Run:
 def train(
     config: Config | None = None,
     *,
-    data: str | Dataset = "digits",
-    model: str | Sequence[Layer] = "cnn",
+    data: Data | EllipsisType = ...,
+    model: str | Iterable[Layer] | EllipsisType = ...,
     on_epoch: Callable[[Record], None] = lambda record: None,
     **options: Any,
 ) -> Run:
     """Train a network and return the Run.
 
-    Give a Config, or its fields as keywords; `data` may be a Dataset and `model` a list of layers of your own:
+    Give a Config, or its fields as keywords; `data` may be a Dataset, arrays (x, y), or the path of an .npz file, and
+    `model` a list of layers of your own:
 
         run = ddg_ref.train(model="cnn", method="ddg", modules=4, epochs=5)
 
@@ -328,23 +366,33 @@ def train(
     rank 0 alone. Raises InputError for bad input, DivergenceError when the loss becomes NaN or infinite, WorkerError
     when a worker fails.
     """
+    given: dict[str, Any] = {}
+    if data is not ...:
+        given["data"] = name_or_dataset(data)
+    if model is not ...:
+        given["model"] = model if isinstance(model, str) else as_layers("model", model)
+    names = {name: value for name, value in given.items() if isinstance(value, str)}
     if config is None:
         unknown = sorted(set(options) - {option.name for option in fields(Config)})
         if unknown:
-            names = ", ".join(option.name for option in fields(Config))
-            raise InputError(f"unknown option {unknown[0]!r}: choose from {names}")
-        named: dict[str, Any] = {
-            "data": data if isinstance(data, str) else data.name,
-            "model": model if isinstance(model, str) else "custom",
-        }
-        config = Config(**(named | options))
+            known = ", ".join(option.name for option in fields(Config))
+            raise InputError(f"unknown option {unknown[0]!r}: choose from {known}")
+        config = Config(**(names | options))
     elif options:
         raise InputError(
             f"train: expected a Config or options, got both ({', '.join(options)}); change the Config instead"
         )
-    training = Training(
-        config, data if isinstance(data, Dataset) else None, None if isinstance(model, str) else list(model)
-    )
+    for name, value in names.items():
+        if getattr(check_config(config), name) != value:
+            raise InputError(
+                f"{name}: expected {getattr(config, name)}, as the Config says, got {value}; change the Config instead"
+            )
+    if check_config(config).checkpoint_every is not None:
+        raise InputError("checkpoint_every: train writes no checkpoints, which the command line does; leave it out")
+    if not callable(on_epoch):
+        raise InputError(f"on_epoch: expected a function of a Record, got {shown(on_epoch)}; give one")
+    own = {name: value for name, value in given.items() if name not in names}
+    training = Training(config, own.get("data"), own.get("model"))
     for record in training.epochs():
         training.engine.once(partial(on_epoch, record))
     return training.result()

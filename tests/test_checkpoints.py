@@ -336,7 +336,7 @@ def test_own_data_and_own_layers_are_given_again(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"layers": OWN_LAYERS}, "resume: unknown data 'own'"),
+        ({"layers": OWN_LAYERS}, "resume: unknown data 'tiny'"),
         ({"data": TINY}, "CHECKPOINT: unknown model 'custom': if its layers were your own, give them again"),
         ({"data": tiny_images(1), "layers": OWN_LAYERS}, "CHECKPOINT: it was written with other data than tiny is now"),
         ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "CHECKPOINT: it holds another network"),

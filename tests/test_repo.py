@@ -13,12 +13,14 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ["arrays", "cache", "cores", "errors", "methods", "timeline"],
-    ["devices", "files", "console"],
+    ["devices", "files", "console", "data.samples", "layers.images"],
     ["processes"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
-    ["layers", "data", "data.official"],
+    ["data.official"],
+    ["data.door"],
+    ["layers", "data"],
     ["synthesizers"],
     ["models", "splitting", "costs", "modules", "task"],
     ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],

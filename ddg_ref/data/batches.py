@@ -6,7 +6,7 @@ import numpy as np
 
 from ddg_ref.arrays import Array
 from ddg_ref.data.augment import shift_and_mirror
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, whole
 
 AUGMENTING = 1
 """Third number of the seeds that augmentation draws from; those of the order have two."""
@@ -21,6 +21,7 @@ class Batches:
     """
 
     def __init__(self, x: Array, y: Array, size: int, seed: int, *, augment: bool = False) -> None:
+        size = whole("batch size", size)
         if not 1 <= size <= len(x):
             raise InputError(
                 f"batch size: expected 1 to {len(x)}, the number of training samples, got {size}; change it"

@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Shape
-from ddg_ref.errors import InputError
+from ddg_ref.data.samples import RENUMBER, as_array, check_samples
+from ddg_ref.errors import InputError, shown, whole
+
+TEST_SHARE = 5
+"""Every fifth sample, after a shuffle that is always the same, is for testing."""
+CLASSES_ALWAYS = 1000
+"""So many classes, as ImageNet has, any data set may have; more, only one with as many samples. Every class is an
+output of the network, so their number decides what is allocated."""
 
 
 class Scaling(NamedTuple):
@@ -22,7 +29,8 @@ class Scaling(NamedTuple):
 class Dataset:
     """x (N, ...) floating point, y (N,) whole numbers in [0, classes); `scaling` says how x came about, where it does.
 
-    Raises InputError for arrays that do not fit each other, labels out of range, and NaN or infinite values.
+    Images are (N, height, width, channels). Raises InputError for arrays that do not fit each other, that are no plain
+    arrays of NumPy's, labels out of range, and NaN or infinite values.
     """
 
     name: str
@@ -34,10 +42,23 @@ class Dataset:
     scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise InputError(f"data {self.name}: expected at least 2 classes, got {self.classes}; check the labels")
-        for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-            check_samples(f"data {self.name}, {part}", x, y, self.classes)
+        if not isinstance(self.name, str):
+            raise InputError(f"data: expected a name, got {shown(self.name)}; give a text")
+        classes = whole(f"data {self.name}, classes", self.classes)
+        if classes < 2:
+            raise InputError(f"data {self.name}: expected at least 2 classes, got {classes}; check the labels")
+        for part in ("train", "test"):
+            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            x, y = check_samples(f"data {self.name}, {part}", x, y, classes)
+            object.__setattr__(self, f"x_{part}", x)
+            object.__setattr__(self, f"y_{part}", y)
+        object.__setattr__(self, "classes", classes)
+        most = max(CLASSES_ALWAYS, len(self.x_train) + len(self.x_test))
+        if classes > most:
+            raise InputError(
+                f"data {self.name}: expected at most {most} classes for so many samples, got {classes}; "
+                f"renumber them: {RENUMBER}"
+            )
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise InputError(
                 f"data {self.name}: expected training and test samples of one shape, got {self.x_train.shape[1:]} and "
@@ -60,27 +81,40 @@ class Dataset:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
+    @cached_property
+    def largest(self) -> float:
+        """The largest number among all samples, but for its sign."""
+        return max(max(float(x.max()), -float(x.min())) for x in (self.x_train, self.x_test))
+
     def astype(self, dtype: npt.DTypeLike) -> "Dataset":
-        """The same data with samples of another floating-point type."""
-        x_train, x_test = self.x_train.astype(dtype, copy=False), self.x_test.astype(dtype, copy=False)
+        """The same data with samples of another floating-point type. Raises InputError if that cannot hold them."""
+        try:
+            with np.errstate(over="raise"):
+                x_train, x_test = (x.astype(dtype, copy=False) for x in (self.x_train, self.x_test))
+        except FloatingPointError:
+            raise InputError(
+                f"data {self.name}: expected numbers that {np.dtype(dtype)} holds, got {self.largest:.3g}; scale them"
+            ) from None
         return replace(self, x_train=x_train, x_test=x_test)
 
 
-def check_samples(where: str, x: Array, y: Array, classes: int) -> None:
-    """Raise InputError unless x and y are samples and labels."""
-    if not (isinstance(x, np.ndarray) and x.ndim >= 2 and x.dtype.kind == "f" and x.size):
-        got = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(f"{where}: expected x as a non-empty array (samples, ...) of floats, got {got}; convert it")
-    if not (isinstance(y, np.ndarray) and y.shape == (len(x),) and y.dtype.kind in "iu"):
-        got = f"{y.dtype} {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+def divided(name: str, x: Any, y: Any) -> Dataset:
+    """Samples x (N, ...) and their labels y (N,), 0, 1, ..., as a data set of that name.
+
+    One sample in five, chosen by a fixed shuffle, becomes the test set. Raises InputError as Dataset does, and for
+    labels that reach the number of samples: they count something else.
+    """
+    wanted = f"data {name}: expected x (samples, ...) and whole numbers y (samples,), at least {TEST_SHARE} samples"
+    x, y = as_array(wanted, x), as_array(wanted, y)
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y) or len(x) < TEST_SHARE or y.dtype.kind not in "iu":
+        raise InputError(f"{wanted}, got x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; reshape them")
+    classes = max(2, int(y.max()) + 1)
+    if classes > len(x):
         raise InputError(
-            f"{where}: expected y as whole numbers of shape ({len(x)},), one per sample, got {got}; convert it"
+            f"data {name}: expected labels 0, 1, ... below the number of samples, {len(x)}, got {y.max()}; "
+            f"renumber the classes: {RENUMBER}"
         )
-    if y.min() < 0 or y.max() >= classes:
-        raise InputError(
-            f"{where}: expected labels 0 to {classes - 1}, got {y.min()} to {y.max()}; renumber the classes"
-        )
-    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        raise InputError(f"{where}: expected finite numbers, got NaN or infinity in sample {bad}; remove or repair it")
+    x, y = check_samples(f"data {name}", x, y, classes)  # while samples still have the caller's numbers
+    order = np.random.default_rng(0).permutation(len(x))
+    test, train = order[::TEST_SHARE], np.delete(order, np.s_[::TEST_SHARE])
+    return Dataset(name, x[train], y[train], x[test], y[test], classes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ddg_ref.arrays import Array
 from ddg_ref.data.dataset import Dataset
+from ddg_ref.errors import whole
 
 SIZE = 32
 NOISE = 0.06
@@ -69,6 +70,7 @@ def draw(labels: Array, rng: np.random.Generator) -> Array:
 
 def shapes(*, train: int = 4000, test: int = 1000, seed: int = 0) -> Dataset:
     """`train` + `test` images 32x32x3 of the ten SHAPES, every class equally often up to one."""
+    train, test, seed = whole("train", train, 1), whole("test", test, 1), whole("seed", seed, 0)
     parts = []
     for part, n in enumerate((train, test)):
         rng = np.random.default_rng((seed, part))

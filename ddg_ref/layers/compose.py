@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, xp_of
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, shown, switch, whole
 from ddg_ref.layers.base import Cache, Layer
+from ddg_ref.layers.images import check_images
 
 
 class Flatten(Layer):
@@ -27,6 +28,22 @@ class Flatten(Layer):
         return dy.reshape(cache), {}
 
 
+def as_layers(name: str, layers: Any) -> list[Layer]:
+    """The layers as a list, which for a Sequential is a list of its layers, and for another layer itself alone.
+
+    Raises InputError if they are anything else.
+    """
+    if isinstance(layers, Layer):
+        return list(layers.layers) if isinstance(layers, Sequential) else [layers]
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise InputError(f"{name}: expected a list of layers, got {shown(layers)}; give one")
+    found = list(layers)
+    for layer in found:
+        if not isinstance(layer, Layer):
+            raise InputError(f"{name}: expected layers, got {shown(layer)} among them; make a layer of it")
+    return found
+
+
 Chain: TypeAlias = tuple[Any, ...]
 """The caches of a sequence: () or (those of all layers but the last, the last one's).
 
@@ -40,8 +57,8 @@ class Sequential(Layer):
     A module of a cut network is a Sequential whose `first` is its place in the whole: names do not depend on the cut.
     """
 
-    def __init__(self, layers: Sequence[Layer], *, first: int = 0) -> None:
-        self.layers, self.first = list(layers), first
+    def __init__(self, layers: Iterable[Layer], *, first: int = 0) -> None:
+        self.layers, self.first = as_layers("layers", layers), whole("first", first, 0)
         with_parameters = (i for i, layer in enumerate(self.layers) if layer.parameter_shapes())
         self._first_with_parameters = next(with_parameters, len(self.layers))
         self._names = [
@@ -143,16 +160,13 @@ class Subsample(Layer):
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        if c_out < c_in:
-            raise InputError(f"a shortcut adds channels: expected c_out >= c_in, got {c_in} -> {c_out}")
-        self.c_in, self.c_out, self.stride = c_in, c_out, stride
+        self.c_in, self.c_out = whole("c_in", c_in, 1), whole("c_out", c_out, 1)
+        self.stride = whole("stride", stride, 1)
+        if self.c_out < self.c_in:
+            raise InputError(f"a shortcut adds channels: expected c_out >= c_in, got {c_in} -> {c_out}; add some")
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3 or input_shape[2] != self.c_in:
-            raise InputError(
-                f"{self}: expected images (height, width, {self.c_in}), got {input_shape}; reshape the data"
-            )
-        h, w, _ = input_shape
+        h, w, _ = check_images(self, input_shape, self.c_in)
         return (-(-h // self.stride), -(-w // self.stride), self.c_out)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Shape]:
@@ -184,8 +198,12 @@ class Residual(Layer):
     cross the cut, what the body has come to and the shortcut: they travel as one, of shape (N, 2, ...).
     """
 
-    def __init__(self, body: Sequence[Layer], shortcut: Subsample, *, open: bool = False) -> None:
-        self.body, self.shortcut, self.open = Sequential(body), shortcut, open
+    def __init__(self, body: Iterable[Layer], shortcut: Subsample, *, open: bool = False) -> None:
+        self.body, self.shortcut, self.open = Sequential(as_layers("body", body)), shortcut, switch("open", open)
+        if not self.body.layers:
+            raise InputError("body: expected at least one layer, got none; give a list of layers")
+        if not isinstance(shortcut, Subsample):
+            raise InputError(f"shortcut: expected a Subsample, got {shown(shortcut)}; Subsample(c, c) changes nothing")
         self._begins = self._ends = True
 
     def steps(self) -> list[tuple[str, Layer]]:

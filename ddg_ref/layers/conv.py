@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, column_sums, on_host, per_channel, xp_of
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, shown, switch, whole
 from ddg_ref.layers.base import Layer
-from ddg_ref.layers.init import Initializer, he_normal
+from ddg_ref.layers.images import check_images
+from ddg_ref.layers.init import Initializer, check_initializer, he_normal
 
 Pair: TypeAlias = tuple[int, int]
 
@@ -22,12 +23,13 @@ WINDOW_BYTES, WINDOW_BYTES_ON_GPU = 1 << 20, 1 << 28
 GPU, which has few caches and much to keep busy, for all of them if they fit."""
 
 
-def pair(name: str, size: int | Pair, smallest: int = 1) -> Pair:
-    """One size for both image axes, or one each. Raises InputError if it is below `smallest`."""
-    vertical, horizontal = (size, size) if isinstance(size, int) else size
-    if min(vertical, horizontal) < smallest:
-        raise InputError(f"{name}: expected whole numbers >= {smallest}, got {size}; choose larger ones")
-    return vertical, horizontal
+def pair(name: str, size: int | Pair, least: int = 1) -> Pair:
+    """One size for both image axes, or one each. Raises InputError unless they are whole numbers, `least` or more."""
+    both = size if isinstance(size, tuple | list) else (size, size)
+    if len(both) != 2:
+        raise InputError(f"{name}: expected one whole number or (vertical, horizontal), got {shown(size)}; give two")
+    vertical, horizontal = both
+    return whole(name, vertical, least), whole(name, horizontal, least)
 
 
 def extend(x: Array, rows: Pair, columns: Pair) -> Array:
@@ -110,9 +112,9 @@ class Conv2d(Layer):
         bias: bool = True,
         init: Initializer = he_normal,
     ) -> None:
-        self.c_in, self.c_out, self.kernel = c_in, c_out, pair("kernel", kernel)
-        self.stride, self.padding, self.bias = pair("stride", stride), pair("padding", padding, 0), bias
-        self._init = init
+        self.c_in, self.c_out, self.kernel = whole("c_in", c_in, 1), whole("c_out", c_out, 1), pair("kernel", kernel)
+        self.stride, self.padding, self.bias = pair("stride", stride), pair("padding", padding, 0), switch("bias", bias)
+        self._init = check_initializer(init)
 
     def parameter_shapes(self) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {"weight": (*self.kernel, self.c_in, self.c_out)}
@@ -123,11 +125,8 @@ class Conv2d(Layer):
         return weight | {"bias": np.zeros(self.c_out, dtype)} if self.bias else weight
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3 or input_shape[2] != self.c_in:
-            raise InputError(
-                f"{self}: expected images (height, width, {self.c_in}), got {input_shape}; reshape the data"
-            )
-        sizes = zip(input_shape[:2], self.kernel, self.stride, self.padding, strict=True)
+        sides = check_images(self, input_shape, self.c_in)[:2]
+        sizes = zip(sides, self.kernel, self.stride, self.padding, strict=True)
         h, w = ((size + 2 * p - k) // s + 1 for size, k, s, p in sizes)
         if min(h, w) < 1:
             raise InputError(f"{self}: the kernel is larger than images of shape {input_shape}; add padding")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
-from typing import TypeAlias
+from math import prod, sqrt
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Shape
+from ddg_ref.errors import InputError, shown
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, Shape, npt.DTypeLike], Array]"
+
+
+def check_initializer(init: Any) -> Initializer:
+    """`init`, which must be a function."""
+    if not callable(init):
+        raise InputError(f"init: expected a function of (rng, shape, dtype), got {shown(init)}; he_normal is one")
+    return init  # type: ignore[no-any-return]
 
 
 def he_normal(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:
@@ -19,12 +27,13 @@ def he_normal(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> A
 
     `shape` ends in (fan per tap, outputs); axes before that are the taps of a convolution kernel.
     """
-    fan_in = int(np.prod(shape[:-1]))
+    fan_in = prod(map(int, shape[:-1]))
     return (rng.standard_normal(shape) * sqrt(2 / fan_in)).astype(dtype)
 
 
 def glorot_uniform(rng: np.random.Generator, shape: Shape, dtype: npt.DTypeLike) -> Array:
     """U(-a, a), a = sqrt(6/(fan_in+fan_out)): for layers without ReLU (Glorot, Bengio, AISTATS 2010, eq. 16)."""
-    fan_in, fan_out = int(np.prod(shape[:-1])), int(np.prod(shape[:-2])) * shape[-1]
+    *inner, outputs = map(int, shape)  # NumPy's small types would overflow in what follows
+    fan_in, fan_out = prod(inner), prod(inner[:-1]) * outputs
     bound = sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-bound, bound, shape).astype(dtype)

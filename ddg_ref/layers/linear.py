@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, column_sums
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, whole
 from ddg_ref.layers.base import Layer
-from ddg_ref.layers.init import Initializer, he_normal
+from ddg_ref.layers.init import Initializer, check_initializer, he_normal
 
 
 class LinearCache(NamedTuple):
@@ -21,7 +21,8 @@ class Linear(Layer):
     """y = x w + b, with x (N, n_in), w (n_in, n_out), b (n_out,), y (N, n_out)."""
 
     def __init__(self, n_in: int, n_out: int, *, init: Initializer = he_normal) -> None:
-        self.n_in, self.n_out, self._init = n_in, n_out, init
+        self.n_in, self.n_out = whole("n_in", n_in, 1), whole("n_out", n_out, 1)
+        self._init = check_initializer(init)
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"weight": (self.n_in, self.n_out), "bias": (self.n_out,)}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, column_dots, column_sums, one_kernel, per_channel, xp_of
-from ddg_ref.errors import InputError
+from ddg_ref.errors import InputError, real, whole
 from ddg_ref.layers.base import Layer
 
 
@@ -42,7 +42,12 @@ class BatchNorm(Layer):
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.channels = whole("channels", channels, 1)
+        self.eps, self.momentum = real("eps", eps), real("momentum", momentum)
+        if self.eps <= 0:
+            raise InputError(f"eps: expected a number > 0, got {self.eps}; choose a larger one")
+        if not 0 <= self.momentum <= 1:
+            raise InputError(f"momentum: expected a number in [0, 1], got {self.momentum}; choose another")
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"scale": (self.channels,), "shift": (self.channels,)}

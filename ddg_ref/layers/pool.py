@@ -7,6 +7,7 @@ from ddg_ref.arrays import Array, Params, Shape, xp_of
 from ddg_ref.errors import InputError
 from ddg_ref.layers.base import Layer
 from ddg_ref.layers.conv import Pair, pair
+from ddg_ref.layers.images import check_images
 
 
 class _WindowPool(Layer):
@@ -83,9 +84,7 @@ class GlobalAvgPool(Layer):
     """The mean over all pixels: (N, H, W, C) -> (N, C)."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3:
-            raise InputError(f"{self}: expected images (height, width, channels), got {input_shape}; reshape the data")
-        return (input_shape[2],)
+        return check_images(self, input_shape)[2:]
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Shape]:
         self.expect(x, (None, None, None))
