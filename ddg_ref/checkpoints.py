@@ -30,7 +30,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
+from ddg_ref.arrays import Array, Params, Shape, computing, to_host
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
 from ddg_ref.devices import Device
@@ -397,7 +397,7 @@ def _restore_tensors(training: Training, path: Path) -> None:
     training.durations.frombytes(tensors["durations"].tobytes())
     training.history = list(_history(training, tensors["history"]))
     training.task.results = list(_results(training, tensors["results"]))
-    with one_blas_thread(), unwatched_overflow():
+    with computing():
         for module in training.pipeline.modules:
             with module.device.opened():
                 _restore_module(training, module, _Placed(tensors, module.device))

@@ -15,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ddg_ref.arrays import Array, one_blas_thread, settled
+from ddg_ref.arrays import Array, computing, settled
 from ddg_ref.cache import cache_directory
 from ddg_ref.devices import Cpu, Device
 from ddg_ref.errors import InputError
@@ -31,7 +31,7 @@ def measure_costs(network: Sequential, x: Array, device: Device | None = None) -
     """
     device = device or Cpu()
     costs: list[float] = []
-    with one_blas_thread(), device.opened():
+    with computing(), device.opened():
         params = device.place_all(network.init(np.random.default_rng(0), x.dtype))
         inputs = device.place(x)
         for prefix, layer in network.steps():

@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ddg_ref import optimizers as reference_optimizers
-from ddg_ref.arrays import Params, one_blas_thread
+from ddg_ref.arrays import Params, computing
 from ddg_ref.engines import ENGINES
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import Loss, softmax_cross_entropy
@@ -89,7 +89,7 @@ class NetworkFunction:
         """f_i(w) and grad f_i(w), (d,)."""
         x, labels = self.batch(i)
         params = self.params(w)
-        with one_blas_thread():
+        with computing():
             y, cache = self.network.forward(params, x)
             value, dy = self.loss(y, labels)
             return float(value), self.flat(self.network.gradients(params, cache, dy))

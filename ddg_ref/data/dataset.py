@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Shape
+from ddg_ref.arrays import Array, Shape, quiet_arithmetic
 from ddg_ref.errors import InputError
 
 
@@ -62,15 +62,14 @@ class Dataset:
 
     def astype(self, dtype: npt.DTypeLike) -> "Dataset":
         """The same data with samples of another floating-point type."""
-        x_train, x_test = self.x_train.astype(dtype, copy=False), self.x_test.astype(dtype, copy=False)
+        with quiet_arithmetic():
+            x_train, x_test = self.x_train.astype(dtype, copy=False), self.x_test.astype(dtype, copy=False)
         return replace(self, x_train=x_train, x_test=x_test)
 
 
 def check_samples(where: str, x: Array, y: Array, classes: int) -> None:
     """Raise InputError unless x and y are samples and labels."""
-    if not (isinstance(x, np.ndarray) and x.ndim >= 2 and x.dtype.kind == "f" and x.size):
-        got = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(f"{where}: expected x as a non-empty array (samples, ...) of floats, got {got}; convert it")
+    check_inputs(where, x)
     if not (isinstance(y, np.ndarray) and y.shape == (len(x),) and y.dtype.kind in "iu"):
         got = f"{y.dtype} {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
         raise InputError(
@@ -80,6 +79,13 @@ def check_samples(where: str, x: Array, y: Array, classes: int) -> None:
         raise InputError(
             f"{where}: expected labels 0 to {classes - 1}, got {y.min()} to {y.max()}; renumber the classes"
         )
+
+
+def check_inputs(where: str, x: Array) -> None:
+    """Raise InputError unless x are samples."""
+    if not (isinstance(x, np.ndarray) and x.ndim >= 2 and x.dtype.kind == "f" and x.size):
+        got = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise InputError(f"{where}: expected x as a non-empty array (samples, ...) of floats, got {got}; convert it")
     finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
     if not finite.all():
         bad = int(np.argmin(finite))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_blas_thread, to_host
+from ddg_ref.arrays import Array, Params, computing, to_host
 from ddg_ref.optimizers import Optimizer, OptimizerState
 from ddg_ref.training import Training
 
@@ -96,7 +96,7 @@ class Probes:
         if self._open is None:
             return
         (t, params), self._open = self._open, None
-        with one_blas_thread():
+        with computing():
             found = []
             for module, watched in zip(self._training.pipeline.modules, self._watched, strict=True):
                 moved = bool(watched.grads)
