@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, xp_of
 from ddg_ref.layers import BatchNorm, Conv2d, Layer, Linear, ReLU, Sequential
-from ddg_ref.losses import mean_squared_error
+from ddg_ref.losses import mean_squared_error, one_hot
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Adam
 
@@ -77,9 +77,9 @@ class Synthesizer:
         if not self._classes:
             return x
         xp = xp_of(y)
-        told = xp.zeros((*x.shape[:-1], self._classes), dtype=y.dtype)
-        told[xp.arange(len(y)), ..., xp.asarray(labels(batch))] = 1
-        joined: Array = xp.concatenate((x, told), axis=-1)
+        told = one_hot(xp.asarray(labels(batch)), xp.empty((len(y), self._classes), dtype=y.dtype))
+        everywhere = told.reshape(len(y), *(1,) * (x.ndim - 2), self._classes)  # (N, 1, 1, classes) for images
+        joined: Array = xp.concatenate((x, xp.broadcast_to(everywhere, (*x.shape[:-1], self._classes))), axis=-1)
         return joined
 
     def _like_features(self, y: Array) -> Array:
