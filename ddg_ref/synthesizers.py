@@ -37,6 +37,8 @@ class Synthesizer:
         self, shape: Shape, classes: int, method: Method, rng: np.random.Generator, dtype: npt.DTypeLike
     ) -> None:
         self._image, self._classes = _image_shape(shape), classes if method.synthesizer_labels else 0
+        *pixels, channels = self._image or (prod(shape),)
+        self._input_shape = (*pixels, channels + self._classes)
         self.layers = layers_for(shape, classes, method)
         self.params: Params = self.layers.init(rng, dtype)
         self.optimizer, self._gamma = Adam(), method.synthesizer_lr
@@ -50,6 +52,10 @@ class Synthesizer:
         other.optimizer_state = self.optimizer_state.placed(place)
         other.outputs = deque((batch, place(y)) for batch, y in self.outputs)
         return other
+
+    def fewest_samples(self) -> int:
+        """How many samples a batch must have at least for a guess to depend on them."""
+        return self.layers.fewest_samples(self._input_shape)
 
     def predict(self, batch: int, labels: Callable[[int], Array]) -> Array:
         """The guess for `batch`, whose output came last; `labels(batch)` gives its labels."""

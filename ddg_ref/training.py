@@ -23,6 +23,7 @@ from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.losses import LOSSES, Loss
+from ddg_ref.methods import Method
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
 from ddg_ref.splitting import balance, check_cuts, check_module_count
@@ -137,9 +138,10 @@ class Training:
             labels_alone=self.batches.labels,
             stall_timeout=config.stall_timeout,
         )
+        method = config.make_method()
+        self._check_batches(method, self.network.fewest_samples(self.data.input_shape))
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else check_cuts(cuts, len(self.network.steps()))
-        method = config.make_method()
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
@@ -152,10 +154,26 @@ class Training:
             ),
             devices=self.devices,
         )
+        for module in self.pipeline.modules:
+            if module.synthesizer is not None:
+                self._check_batches(method, module.synthesizer.fewest_samples())
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []
         self.durations = array("d")  # seconds of each iteration
         self.spans: deque[Span] = deque(maxlen=SPANS_KEPT * config.modules)
+
+    def _check_batches(self, method: Method, fewest: int) -> None:
+        """Raise InputError if a layer needs more samples at a time than will come."""
+        if self.task.iterations == 0:
+            return
+        batch = self.batches.smallest(self.task.iterations)
+        n = batch // min(method.micro_batches, batch)
+        if n < fewest:
+            split = f", each in up to {method.micro_batches} micro-batches" if method.micro_batches > 1 else ""
+            raise InputError(
+                f"batch_size: expected at least {fewest} samples at a time, for layers that take means over them, "
+                f"got {n}: {len(self.batches.x)} samples in batches of {self.batches.size}{split}; choose another"
+            )
 
     def _find_cuts(self) -> list[int]:
         n, K = len(self.network.steps()), self.config.modules

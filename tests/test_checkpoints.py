@@ -298,7 +298,7 @@ def test_a_run_broken_off_within_an_iteration_is_not_written(engine, method, pha
         assert len(list_checkpoints(tmp_path / str(k))) == 1
 
 
-OWN_LAYERS = [Flatten(), Linear(16, 4), Tanh(), Linear(4, 3)]
+OWN_LAYERS = [Flatten(), Linear(20, 4), Tanh(), Linear(4, 3)]
 
 
 def own_training():
@@ -317,8 +317,8 @@ def test_own_data_and_own_layers_are_given_again(tmp_path):
         ({"layers": OWN_LAYERS}, "cannot be read: unknown data 'own'"),
         ({"data": TINY}, "cannot be read: unknown model 'custom'"),
         ({"data": tiny_images(1), "layers": OWN_LAYERS}, "it was written with other data than tiny is now"),
-        ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "it holds another network"),
-        ({"data": TINY, "layers": [Flatten(), Linear(16, 5), Tanh(), Linear(5, 3)]}, "it holds another network"),
+        ({"data": TINY, "layers": [Flatten(), Linear(20, 3)]}, "it holds another network"),
+        ({"data": TINY, "layers": [Flatten(), Linear(20, 5), Tanh(), Linear(5, 3)]}, "it holds another network"),
         ({"data": TINY, "layers": [Flatten(), Linear(17, 3)]}, "cannot be read: Linear(n_in=17, n_out=3): expected"),
         ({"data": TINY, "layers": OWN_LAYERS, "engine": "warp"}, "cannot be read: unknown engine 'warp'"),
     ],

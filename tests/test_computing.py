@@ -65,7 +65,7 @@ def demanding():
 @engines
 def test_wherever_layers_compute(engine, demanding, tmp_path):
     witness, data = Witness(), tiny_images()
-    layers = [witness, Flatten(), Linear(16, 4), Linear(4, 3)]
+    layers = [witness, Flatten(), Linear(20, 4), Linear(4, 3)]
     as_they_should = {(frozenset({"ignore"}), frozenset({1}))}
     training = Training(Config(data="tiny", **OWN | {"engine": engine}), data, layers)
     run_to(training, 3)
@@ -85,7 +85,7 @@ def test_wherever_layers_compute(engine, demanding, tmp_path):
 
 def test_where_true_gradients_are_taken(demanding, tmp_path):
     witness = Witness()
-    layers = [witness, Flatten(), Linear(16, 4), Linear(4, 3)]
+    layers = [witness, Flatten(), Linear(20, 4), Linear(4, 3)]
     training = Training(Config(data="tiny", **OWN), tiny_images(), layers)
     probes = Probes(training, 1, tmp_path)
     probes.begin(training.task.iterations - 2)
@@ -99,7 +99,7 @@ def test_where_true_gradients_are_taken(demanding, tmp_path):
 def extreme():
     """Samples that underflow in single precision, in products and in exp."""
     data = tiny_images()
-    scales = 10.0 ** np.array([-60, -39, -20, 0, 3])[np.arange(16) % 5].reshape(4, 4, 1)
+    scales = 10.0 ** np.array([-60, -39, -20, 0, 3])[np.arange(20) % 5].reshape(5, 4, 1)
     return Dataset("extreme", data.x_train * scales, data.y_train, data.x_test * scales, data.y_test, 3)
 
 

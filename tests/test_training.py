@@ -10,7 +10,7 @@ from networks import assert_same_bits
 
 import ddg_ref
 from ddg_ref import Config, Dataset, DivergenceError, InputError
-from ddg_ref.layers import Flatten, Linear, Sequential, Tanh
+from ddg_ref.layers import BatchNorm, Flatten, Linear, Sequential, Tanh
 from ddg_ref.losses import LOSSES
 from ddg_ref.training import Training, evaluate, infer
 
@@ -346,6 +346,66 @@ def test_wrong_arrays_get_one_line():
         ddg_ref.train(data=blobs(), model=[Linear(4, 3)], width=3, modules=1, batch_size=10)
     with pytest.raises(InputError, match="train: expected a Config or options, got both"):
         ddg_ref.train(Config(), epochs=3)
+
+
+ONE_LEFT = {"batch_size": 7}  # 7 * 7 + 1 samples to train on
+NORMED = [Linear(4, 4), BatchNorm(4), Linear(4, 3)]
+
+
+def pixels(*sides):
+    """50 images to train on whose 3 channels tell the class."""
+    data = blobs()
+    images = {
+        name: np.ones((1, *sides, 1), "f4") * getattr(data, name)[:, None, None] for name in ("x_train", "x_test")
+    }
+    return replace(data, **images)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (blobs(), {"model": NORMED} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "batch_size": 1}),
+        (blobs(), {"model": NORMED, "batch_size": 1, "epochs": None, "iterations": 1}),
+        (blobs(), {"model": NORMED, "batch_size": 50, "method": "gpipe", "micro_batches": 26}),
+        (blobs(), {"model": NORMED, "batch_size": 16, "method": "gpipe", "micro_batches": 2}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 7}),
+        (
+            blobs(),
+            {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 7, "synthesizer_labels": True},
+        ),
+        (pixels(1, 1), {"model": "cnn", "width": 2} | ONE_LEFT),
+        (pixels(1, 1), {"model": "resnet", "width": 2} | ONE_LEFT),
+        (pixels(1, 3), {"model": "resnet", "width": 2} | ONE_LEFT),  # a single pixel in the last stage
+    ],
+    ids=str,
+)
+def test_batch_norm_over_a_single_row_is_foreseen(data, options):
+    """Nothing is trained, and nothing measured, before it is refused."""
+    with input_error(
+        expected="batch_size: expected at least 2 samples at a time", got="got 1", advice="choose another"
+    ):
+        ddg_ref.train(data=data, **{"modules": 2, "epochs": 1} | options)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (blobs(), {"model": NORMED, "batch_size": 8}),
+        (blobs(), {"model": NORMED, "epochs": None, "iterations": 7} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "epochs": 0} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "batch_size": 50, "method": "gpipe", "micro_batches": 25}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 8}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)]} | ONE_LEFT),
+        (pixels(2, 1), {"model": "cnn", "width": 2} | ONE_LEFT),
+        (pixels(1, 5), {"model": "resnet", "width": 2} | ONE_LEFT),
+        (pixels(2, 1), {"model": "cnn", "width": 2, "batch_size": 1, "epochs": None, "iterations": 3}),
+    ],
+    ids=str,
+)
+def test_batch_norm_over_two_rows_is_trained(data, options):
+    run = ddg_ref.train(data=data, **{"modules": 2, "epochs": 1, "split": "count"} | options)
+    assert all(array.min() > 1e-3 for name, array in run.weights.items() if name.endswith("running_variance"))
 
 
 @pytest.mark.parametrize("engine", ["reference", "threads"])

@@ -38,6 +38,10 @@ class Batches:
         order.flags.writeable = False  # callers get views of it
         return order
 
+    def smallest(self, iterations: int) -> int:
+        """The number of samples of the smallest among the batches 0, ..., iterations-1."""
+        return self.size if iterations < self.per_epoch else len(self.x) - (self.per_epoch - 1) * self.size
+
     def indices(self, t: int) -> Array:
         """The samples of batch t: (n,) with n <= size."""
         epoch, place = divmod(t, self.per_epoch)
