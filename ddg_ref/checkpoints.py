@@ -44,7 +44,7 @@ from ddg_ref.synthesizers import Synthesizer, boundaries, layers_for
 from ddg_ref.task import BatchResult
 from ddg_ref.training import Record, Training, make_network
 
-VERSION = 1
+VERSION = 2
 KEPT = 2
 TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 SUMMED = (TENSORS, STATE)

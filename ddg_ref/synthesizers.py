@@ -17,6 +17,7 @@ from ddg_ref.layers import BatchNorm, Conv2d, Layer, Linear, ReLU, Sequential
 from ddg_ref.losses import mean_squared_error, one_hot
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Adam
+from ddg_ref.seeds import Purpose, generator
 
 UNITS, CHANNELS = 256, 16
 """The hidden layer has as many as the module's output, but these at least, where nothing else is asked for."""
@@ -146,7 +147,7 @@ def synthesizers_for(
     """One for each module that `method` gives one: all but the last, or none. Their weights are drawn from `seed`."""
     (classes,) = network.output_shape(input_shape)
     found: list[Synthesizer | None] = [
-        Synthesizer(shape, classes, method, np.random.default_rng((seed, k)), dtype)
+        Synthesizer(shape, classes, method, generator(Purpose.SYNTHESIZER, seed, k), dtype)
         for k, shape in enumerate(boundaries(method, network, cuts, input_shape), 1)
     ]
     return found + [None] * (len(cuts) + 1 - len(found))

@@ -26,6 +26,7 @@ from ddg_ref.losses import LOSSES, Loss
 from ddg_ref.methods import Method
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
+from ddg_ref.seeds import Purpose, generator
 from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
@@ -147,7 +148,7 @@ class Training:
             self.cuts,
             method,
             config.make_optimizer(),
-            self.network.init(np.random.default_rng(config.seed), config.dtype),
+            self.network.init(generator(Purpose.WEIGHTS, config.seed), config.dtype),
             self.network.init_stats(config.dtype),
             synthesizers=synthesizers_for(
                 method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype

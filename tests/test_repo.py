@@ -12,7 +12,7 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "cache", "errors", "methods", "timeline"],
+    ["arrays", "cache", "errors", "methods", "seeds", "timeline"],
     ["devices"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],

@@ -153,7 +153,7 @@ class SystemCase:
 
     def batch(self, i: int) -> tuple[Array, Array]:
         """Minibatch i."""
-        rng = np.random.default_rng([self.seed, i])
+        rng = np.random.default_rng([self.seed, i, 1])
         x = rng.normal(size=(SAMPLES, *SHAPES[self.model])).astype(self.dtype)
         return x, rng.integers(CLASSES, size=SAMPLES)
 
@@ -170,7 +170,7 @@ class SystemCase:
     def pipeline(self) -> Pipeline:
         """The network cut into modules, at its initial weights."""
         network = self.function.network
-        params = network.init(np.random.default_rng(self.seed), self.dtype)
+        params = network.init(np.random.default_rng([self.seed, 2]), self.dtype)
         stats = network.init_stats(self.dtype)
         return Pipeline.cut(network, self.cuts, METHODS["ddg"], self.optimizer_of_ddg_ref, params, stats)
 

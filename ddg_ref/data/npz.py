@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 from ddg_ref.arrays import Array
 from ddg_ref.data.dataset import Dataset
 from ddg_ref.errors import InputError
+from ddg_ref.seeds import Purpose, generator
 
 TEST_SHARE = 5
 """Every fifth sample, after a shuffle that is always the same, is for testing."""
@@ -67,7 +68,7 @@ def _split(name: str, x: Array, y: Array) -> Dataset:
             f"data {name}: expected x (samples, ...) and whole numbers y (samples,), at least {TEST_SHARE} samples, "
             f"got x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; reshape them"
         )
-    order = np.random.default_rng(0).permutation(len(x))
+    order = generator(Purpose.TEST_SPLIT, 0).permutation(len(x))
     test, train = order[::TEST_SHARE], np.delete(order, np.s_[::TEST_SHARE])
     y = y.astype(np.int64)
     return Dataset(name, x[train], y[train], x[test], y[test], classes=max(2, int(y.max()) + 1))
