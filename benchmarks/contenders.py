@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.timing import Contender
 from ddg_ref import Config, Dataset
-from ddg_ref.arrays import one_blas_thread
+from ddg_ref.arrays import computing
 from ddg_ref.data import digits
 from ddg_ref.engines import ENGINES
 from ddg_ref.losses import softmax_cross_entropy
@@ -87,7 +87,7 @@ class Work:
 
         training = self.training("bp", 1, "reference")
         params, (x, y) = training.pipeline.params, training.batches(0)
-        with one_blas_thread():
+        with computing():
             output, cache = training.network.forward(params, x)
             _, grads = training.network.backward(params, cache, softmax_cross_entropy(output, y)[1])
         return largest_difference(training.network, params, grads, x, y)

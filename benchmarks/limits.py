@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.contenders import resnet
 from benchmarks.timing import Contender
 from ddg_ref import reference
-from ddg_ref.arrays import keep_freed_memory, one_blas_thread
+from ddg_ref.arrays import computing, keep_freed_memory
 from ddg_ref.layers import Conv2d, Linear
 from ddg_ref.training import Training
 
@@ -62,7 +62,7 @@ def seconds_of(contender: Contender, duration: float) -> float:
 
 def beside(make: Callable[[], Contender], duration: float, answers: Any, start: Any) -> None:
     """One of those that work side by side: all begin to measure together."""
-    with one_blas_thread():
+    with computing():
         keep_freed_memory()
         contender = make()
         start.wait()
@@ -71,7 +71,7 @@ def beside(make: Callable[[], Contender], duration: float, answers: Any, start: 
 
 def work_of_two(make: Callable[[], Contender], kind: Any, answers: Any, start: Any, duration: float) -> float:
     """How many times the work of one two do, in two processes or threads."""
-    with one_blas_thread():
+    with computing():
         alone = seconds_of(make(), duration)
     workers = [kind(target=beside, args=(make, duration, answers, start)) for _ in range(2)]
     for worker in workers:
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long to measure each thing (default 1)")
     duration = parser.parse_args().seconds
     keep_freed_memory()
-    with one_blas_thread():
+    with computing():
         rate = 2 * PRODUCT**3 / seconds_of(product(), duration)
         bandwidth = 2 * 4 * COPIED / seconds_of(copying(), duration)
         kinds = layers_of(resnet(8, 64).training("bp", 1, "reference"), duration / 10)

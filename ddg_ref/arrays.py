@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -162,12 +163,13 @@ def per_channel(operation: Callable[..., Array], x: Array, v: Array, out: Array 
     return out
 
 
-def unwatched_overflow() -> np.errstate:
-    """While training, overflow shows as a loss that is not finite and ends the run: NumPy need not warn as well.
+def quiet_arithmetic() -> np.errstate:
+    """No floating-point error is a warning or an exception, whatever the caller has asked of NumPy: overflow shows as
+    a loss that is not finite and ends the run, and underflow is rounding.
 
     Holds for the thread that enters it.
     """
-    return np.errstate(over="ignore", invalid="ignore")
+    return np.errstate(all="ignore")
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -192,14 +194,64 @@ def keep_freed_memory() -> None:
 
 
 @cache
-def _thread_pools() -> "ThreadpoolController":
+def _blas_pools() -> "ThreadpoolController":
     from threadpoolctl import ThreadpoolController  # slow to import, so only when training starts
 
-    return ThreadpoolController()  # looks up the loaded libraries once: milliseconds
+    return ThreadpoolController().select(user_api="blas")  # looks up the loaded libraries once: milliseconds
+
+
+@contextmanager
+def _in_control_of_blas() -> Iterator[None]:
+    """For the block, what this thread asks of OpenBLAS is done: threadpoolctl passes over all threads but the first."""
+    from threadpoolctl import OpenBLASController
+
+    OpenBLASController.clear_controlling_thread(force=True)
+    yield
+    OpenBLASController.clear_controlling_thread(force=True)
+
+
+class _OneBlasThread:
+    """How many threads BLAS has is a state of the process: the first holder to come limits them, the last gives back.
+
+    Reentrant, since a holder that was left alone (a generator, say) goes whenever it is collected.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._holders = RLock(), 0
+
+    def take(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                with _in_control_of_blas():
+                    self._limit = _blas_pools().limit(limits=1)
+            self._holders += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                with _in_control_of_blas():
+                    self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread: K workers then use K cores, and results do not depend on how BLAS splits a product."""
-    with _thread_pools().limit(limits=1, user_api="blas"):
+    """Hold BLAS to one thread: K workers then use K cores, and results do not depend on how BLAS splits a product.
+
+    Holds for the process, until all who hold it at the same time have left.
+    """
+    _ONE_BLAS_THREAD.take()
+    try:
+        yield
+    finally:
+        _ONE_BLAS_THREAD.leave()
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """What layers compute in: `one_blas_thread`, and in this thread `quiet_arithmetic`."""
+    with one_blas_thread(), quiet_arithmetic():
         yield

@@ -30,7 +30,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ddg_ref.arrays import Array, Params, Shape, one_blas_thread, to_host, unwatched_overflow
+from ddg_ref.arrays import Array, Params, Shape, computing, to_host
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset, load_data
 from ddg_ref.data.door import Data, name_or_dataset
@@ -49,7 +49,7 @@ from ddg_ref.synthesizers import Synthesizer, boundaries, layers_for
 from ddg_ref.task import BatchResult
 from ddg_ref.training import Record, Training, make_network
 
-VERSION = 1
+VERSION = 2
 KEPT = 2
 SUMMED = (TENSORS, STATE)
 LARGEST_STATE = 2 << 20
@@ -472,7 +472,7 @@ def _restore_tensors(training: Training, path: Path) -> None:
     training.durations.frombytes(tensors["durations"].tobytes())
     training.history = list(_history(training, tensors["history"]))
     training.task.results = list(_results(training, tensors["results"]))
-    with one_blas_thread(), unwatched_overflow():
+    with computing():
         for module in training.pipeline.modules:
             with module.device.opened():
                 _restore_module(training, module, _Placed(tensors, module.device))

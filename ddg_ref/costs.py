@@ -15,11 +15,12 @@ from time import perf_counter
 
 import numpy as np
 
-from ddg_ref.arrays import Array, one_blas_thread, settled
+from ddg_ref.arrays import Array, computing, settled
 from ddg_ref.cache import cache_directory
 from ddg_ref.devices import Cpu, Device
 from ddg_ref.errors import InputError
 from ddg_ref.layers import Sequential
+from ddg_ref.seeds import Purpose, generator
 
 REPETITIONS = 7
 
@@ -31,8 +32,8 @@ def measure_costs(network: Sequential, x: Array, device: Device | None = None) -
     """
     device = device or Cpu()
     costs: list[float] = []
-    with one_blas_thread(), device.opened():
-        params = device.place_all(network.init(np.random.default_rng(0), x.dtype))
+    with computing(), device.opened():
+        params = device.place_all(network.init(generator(Purpose.COSTS, 0), x.dtype))
         inputs = device.place(x)
         for prefix, layer in network.steps():
             own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}

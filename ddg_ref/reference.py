@@ -9,7 +9,7 @@ passed through, because each goes back with the weights that its own forward pas
 back with other weights, or on a guess, put another vector in the gradient's place: `ddg_ref.methods` says which.
 """
 
-from ddg_ref.arrays import joined, one_blas_thread, split, total, unwatched_overflow
+from ddg_ref.arrays import computing, joined, split, total
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Progress, Task
 
@@ -19,7 +19,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 
     Raises DivergenceError, and whatever a layer raises.
     """
-    with one_blas_thread(), unwatched_overflow():
+    with computing():
         for t in range(start, stop):
             if not iterate(pipeline, task, t):
                 return Progress(t, [])

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Params, Shape, xp_of
 from ddg_ref.layers import BatchNorm, Conv2d, Layer, Linear, ReLU, Sequential
-from ddg_ref.losses import mean_squared_error
+from ddg_ref.losses import mean_squared_error, one_hot
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Adam
+from ddg_ref.seeds import Purpose, generator
 
 UNITS, CHANNELS = 256, 16
 """The hidden layer has as many as the module's output, but these at least, where nothing else is asked for."""
@@ -37,6 +38,8 @@ class Synthesizer:
         self, shape: Shape, classes: int, method: Method, rng: np.random.Generator, dtype: npt.DTypeLike
     ) -> None:
         self._image, self._classes = _image_shape(shape), classes if method.synthesizer_labels else 0
+        *pixels, channels = self._image or (prod(shape),)
+        self._input_shape = (*pixels, channels + self._classes)
         self.layers = layers_for(shape, classes, method)
         self.params: Params = self.layers.init(rng, dtype)
         self.optimizer, self._gamma = Adam(), method.synthesizer_lr
@@ -50,6 +53,10 @@ class Synthesizer:
         other.optimizer_state = self.optimizer_state.placed(place)
         other.outputs = deque((batch, place(y)) for batch, y in self.outputs)
         return other
+
+    def fewest_samples(self) -> int:
+        """How many samples a batch must have at least for a guess to depend on them."""
+        return self.layers.fewest_samples(self._input_shape)
 
     def predict(self, batch: int, labels: Callable[[int], Array]) -> Array:
         """The guess for `batch`, whose output came last; `labels(batch)` gives its labels."""
@@ -77,9 +84,9 @@ class Synthesizer:
         if not self._classes:
             return x
         xp = xp_of(y)
-        told = xp.zeros((*x.shape[:-1], self._classes), dtype=y.dtype)
-        told[xp.arange(len(y)), ..., xp.asarray(labels(batch))] = 1
-        joined: Array = xp.concatenate((x, told), axis=-1)
+        told = one_hot(xp.asarray(labels(batch)), xp.empty((len(y), self._classes), dtype=y.dtype))
+        everywhere = told.reshape(len(y), *(1,) * (x.ndim - 2), self._classes)  # (N, 1, 1, classes) for images
+        joined: Array = xp.concatenate((x, xp.broadcast_to(everywhere, (*x.shape[:-1], self._classes))), axis=-1)
         return joined
 
     def _like_features(self, y: Array) -> Array:
@@ -140,7 +147,7 @@ def synthesizers_for(
     """One for each module that `method` gives one: all but the last, or none. Their weights are drawn from `seed`."""
     (classes,) = network.output_shape(input_shape)
     found: list[Synthesizer | None] = [
-        Synthesizer(shape, classes, method, np.random.default_rng((seed, k)), dtype)
+        Synthesizer(shape, classes, method, generator(Purpose.SYNTHESIZER, seed, k), dtype)
         for k, shape in enumerate(boundaries(method, network, cuts, input_shape), 1)
     ]
     return found + [None] * (len(cuts) + 1 - len(found))

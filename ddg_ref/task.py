@@ -88,7 +88,8 @@ class Task:
         """
         labels = placed_like(y, self.labels(t))
         loss, dy = self.loss(y, labels)
-        correct = (y.argmax(axis=1) == labels).sum()
+        right = y.argmax(axis=1) == labels if labels.ndim == 1 else labels[:0]  # real targets name no class
+        correct = right.sum()
         result = BatchResult(t, loss, correct, len(labels), perf_counter())
         self.results.append(result.read(loss, correct, self.remedy) if on_host(y) else result)
         return dy

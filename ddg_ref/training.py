@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, hosted, keep_freed_memory, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, Params, computing, hosted, keep_freed_memory, quiet_arithmetic, to_host
 from ddg_ref.config import Config
 from ddg_ref.data import Batches, Dataset, download_data, load_data
 from ddg_ref.data.door import Data, name_or_dataset
+from ddg_ref.data.samples import check_inputs, check_samples
 from ddg_ref.devices import Cpu, Device, make_device
 from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose, shown
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.layers.compose import as_layers
 from ddg_ref.losses import LOSSES, Loss
+from ddg_ref.methods import Method
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
+from ddg_ref.seeds import Purpose, generator
 from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
@@ -57,6 +60,22 @@ class Record(NamedTuple):
     seconds: float
 
 
+def in_batches(x: Array) -> list[Array]:
+    """x (N, ...) in parts of EVALUATION_BATCH rows; views, not copies."""
+    return [x[i : i + EVALUATION_BATCH] for i in range(0, len(x), EVALUATION_BATCH)]
+
+
+def infer(network: Sequential, params: Params, stats: Params, x: Array, device: Device | None = None) -> list[Array]:
+    """The network's outputs for x (N, ...), as in evaluation: (n, C) in host memory for each part of `in_batches`.
+
+    Computed on `device` or in host memory, one part after the other, so that memory does not grow with N.
+    """
+    device = device or Cpu()
+    with computing(), device.opened():
+        params, stats = device.place_all(params), device.place_all(stats)
+        return [to_host(network.infer(params, stats, device.place(part))) for part in in_batches(x)]
+
+
 def evaluate(
     network: Sequential,
     params: Params,
@@ -66,13 +85,15 @@ def evaluate(
     loss: Loss,
     device: Device | None = None,
 ) -> tuple[float, float]:
-    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,), computed on `device` or in host memory."""
-    total, correct, device = 0.0, 0, device or Cpu()
-    with one_blas_thread(), unwatched_overflow(), device.opened():
-        params, stats = device.place_all(params), device.place_all(stats)
-        for i in range(0, len(x), EVALUATION_BATCH):
-            labels = device.place(y[i : i + EVALUATION_BATCH])
-            output = network.infer(params, stats, device.place(x[i : i + EVALUATION_BATCH]))
+    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,), computed on `device` or in host memory.
+
+    Raises InputError unless x and y are such as a Dataset may hold.
+    """
+    (classes,) = network.output_shape(x.shape[1:])
+    x, y = check_samples("evaluate", x, y, classes)
+    total, correct = 0.0, 0
+    with computing():
+        for output, labels in zip(infer(network, params, stats, x, device), in_batches(y), strict=True):
             total += float(loss(output, labels)[0]) * len(labels)
             correct += int((output.argmax(axis=1) == labels).sum())
     return total / len(x), correct / len(x)
@@ -138,25 +159,42 @@ class Training:
             stall_timeout=config.stall_timeout,
             remedy=self._remedy,
         )
+        method = config.make_method()
+        self._check_batches(method, self.network.fewest_samples(self.data.input_shape))
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else self._given_cuts(cuts)
-        method = config.make_method()
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
             method,
             config.make_optimizer(),
-            self.network.init(np.random.default_rng(config.seed), config.dtype),
+            self.network.init(generator(Purpose.WEIGHTS, config.seed), config.dtype),
             self.network.init_stats(config.dtype),
             synthesizers=synthesizers_for(
                 method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype
             ),
             devices=self.devices,
         )
+        for module in self.pipeline.modules:
+            if module.synthesizer is not None:
+                self._check_batches(method, module.synthesizer.fewest_samples())
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []
         self.durations = array("d")  # seconds of each iteration
         self.spans: deque[Span] = deque(maxlen=SPANS_KEPT * config.modules)
+
+    def _check_batches(self, method: Method, fewest: int) -> None:
+        """Raise InputError if a layer needs more samples at a time than will come."""
+        if self.task.iterations == 0:
+            return
+        batch = self.batches.smallest(self.task.iterations)
+        n = batch // min(method.micro_batches, batch)
+        if n < fewest:
+            split = f", each in up to {method.micro_batches} micro-batches" if method.micro_batches > 1 else ""
+            raise InputError(
+                f"batch_size: expected at least {fewest} samples at a time, for layers that take means over them, "
+                f"got {n}: {len(self.batches.x)} samples in batches of {self.batches.size}{split}; choose another"
+            )
 
     def _find_cuts(self) -> list[int]:
         n, K = len(self.network.steps()), self.config.modules
@@ -310,14 +348,25 @@ class Run:
     def predict(self, x: Array) -> Array:
         """The most probable class of each sample: x (N, ...) -> (N,) whole numbers.
 
-        Raises InputError if x does not have the shape of the training data.
+        By the outputs that `evaluate` counts, bit for bit. Raises InputError for x that a Dataset with samples of the
+        training data's shape would not take, and where numbers become too large on their way.
         """
-        x = np.asarray(x)
-        if x.shape[1:] != self.input_shape or not len(x):
+        x = check_inputs("predict", x)
+        if x.shape[1:] != self.input_shape:
             raise InputError(f"predict: expected samples of shape {self.input_shape}, got x {x.shape}; reshape it")
+        with quiet_arithmetic():
+            x = x.astype(self.config.dtype, copy=False)
+        check_inputs("predict", x)  # what was finite need not be in that precision
         params = {name: self.weights[name] for name in self.network.parameter_shapes()}
         stats = {name: self.weights[name] for name in self.network.stats_shapes()}
-        classes: Array = self.network.infer(params, stats, x.astype(self.config.dtype, copy=False)).argmax(axis=1)
+        outputs = np.concatenate(infer(self.network, params, stats, x))  # (N, C)
+        finite = np.isfinite(outputs).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"predict: expected samples scaled as the training data, got numbers so large in sample "
+                f"{int(np.argmin(finite))} that the network's outputs are not finite; scale x"
+            )
+        classes: Array = outputs.argmax(axis=1)
         return classes
 
     def plot_loss(self) -> "Figure":

@@ -8,8 +8,8 @@ from ddg_ref import Config, Dataset
 from ddg_ref.checkpoints import state_of, tensors_of
 from ddg_ref.training import Record, Training
 
-SAMPLES, BATCH_SIZE = 16, 5
-PER_EPOCH = -(-SAMPLES // BATCH_SIZE)  # the last batch of an epoch is a single sample
+SAMPLES, BATCH_SIZE = 17, 5
+PER_EPOCH = -(-SAMPLES // BATCH_SIZE)  # the last batch of an epoch is smaller
 SMALL = {
     "model": "mlp",
     "width": 3,
@@ -24,9 +24,9 @@ SMALL = {
 
 
 def tiny_images(seed: int = 0, scale: float = 1.0) -> Dataset:
-    """16 images of 4x4 pixels for training and 4 for testing, in 3 classes."""
+    """17 images of 5x4 pixels for training and 4 for testing, in 3 classes."""
     rng = np.random.default_rng(seed)
-    x, y = scale * rng.standard_normal((SAMPLES + 4, 4, 4, 1)), np.arange(SAMPLES + 4) % 3
+    x, y = scale * rng.standard_normal((SAMPLES + 4, 5, 4, 1)), np.arange(SAMPLES + 4) % 3
     return Dataset("tiny", x[:SAMPLES], y[:SAMPLES], x[SAMPLES:], y[SAMPLES:], 3)
 
 

@@ -1,7 +1,12 @@
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from itertools import permutations
+from math import inf, nan
 from pathlib import Path
+from threading import Barrier
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -9,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import dtypes, seeds
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from ddg_ref.arrays import column_sums, one_blas_thread, placed_like, settled, to_host, xp_of
+from ddg_ref.arrays import column_sums, computing, one_blas_thread, placed_like, settled, to_host, xp_of
 
 
 def test_the_library_is_decided_from_the_array(monkeypatch):
@@ -49,26 +54,66 @@ def test_column_sums(shape, dtype, seed):
 
 
 def blas_threads():
-    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+    return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
 
 
-def test_blas_is_held_to_one_thread_and_let_go_also_after_an_error():
-    before = blas_threads()
-    assert before
+@pytest.fixture
+def two_blas_threads():
+    """The state that a program has set for itself, which must be there again at the end."""
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        yield
+        assert blas_threads() == {2}
+
+
+def test_blas_is_held_to_one_thread_and_let_go_also_after_an_error(two_blas_threads):
     with one_blas_thread():
-        assert set(blas_threads()) == {1}
+        assert blas_threads() == {1}
         with one_blas_thread():
             pass
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == before
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+    with pytest.raises(KeyError), one_blas_thread():
+        raise KeyError
 
-    def fail():
-        with one_blas_thread():
-            raise KeyError
 
-    with pytest.raises(KeyError):
-        fail()
-    assert blas_threads() == before
+@pytest.mark.parametrize("leaving", list(permutations(range(3))))
+def test_blas_is_let_go_when_the_last_holder_leaves_whatever_the_order(two_blas_threads, leaving):
+    """As when threads train at the same time, or a generator that holds it is left alone."""
+    holders = [ExitStack() for _ in leaving]
+    for holder in holders:
+        holder.enter_context(one_blas_thread())
+    for place in leaving:
+        assert blas_threads() == {1}
+        holders[place].close()
+    assert blas_threads() == {2}
+
+
+def test_threads_that_hold_blas_at_the_same_time_let_it_go(two_blas_threads):
+    together = Barrier(4)
+
+    def hold(number):
+        for turn in range(20):
+            together.wait(60)
+            with suppress(KeyError), one_blas_thread():
+                assert blas_threads() == {1}
+                if (number + turn) % 4 == 0:
+                    raise KeyError
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(hold, range(4)))
+
+
+def test_no_floating_point_error_is_seen_while_computing_whatever_the_caller_has_asked(two_blas_threads):
+    tiny, large = np.array([1e-30], np.float32), np.array([1e30], np.float32)
+    for wish in ("warn", "raise", "print", "log"):
+        with np.errstate(all=wish):
+            before = np.geterr()
+            with computing():
+                assert blas_threads() == {1}
+                found = [tiny * tiny, large * large, tiny / 0, 0 * (tiny / 0), (tiny.astype(float) ** 2).astype("f4")]
+            assert np.geterr() == before
+        np.testing.assert_array_equal(np.concatenate(found), [0, inf, inf, nan, 0])
 
 
 USES_MEMORY = """

@@ -320,7 +320,7 @@ def test_a_run_broken_off_within_an_iteration_is_not_written(engine, method, pha
         assert len(list_checkpoints(tmp_path / str(k))) == 1
 
 
-OWN_LAYERS = [Flatten(), Linear(16, 4), Tanh(), Linear(4, 3)]
+OWN_LAYERS = [Flatten(), Linear(20, 4), Tanh(), Linear(4, 3)]
 
 
 def own_training():
@@ -339,9 +339,9 @@ def test_own_data_and_own_layers_are_given_again(tmp_path):
         ({"layers": OWN_LAYERS}, "resume: unknown data 'tiny'"),
         ({"data": TINY}, "CHECKPOINT: unknown model 'custom': if its layers were your own, give them again"),
         ({"data": tiny_images(1), "layers": OWN_LAYERS}, "CHECKPOINT: it was written with other data than tiny is now"),
-        ({"data": TINY, "layers": [Flatten(), Linear(16, 3)]}, "CHECKPOINT: it holds another network"),
+        ({"data": TINY, "layers": [Flatten(), Linear(20, 3)]}, "CHECKPOINT: it holds another network"),
         (
-            {"data": TINY, "layers": [Flatten(), Linear(16, 5), Tanh(), Linear(5, 3)]},
+            {"data": TINY, "layers": [Flatten(), Linear(20, 5), Tanh(), Linear(5, 3)]},
             "CHECKPOINT: it holds another network",
         ),
         ({"data": TINY, "layers": [Flatten(), Linear(17, 3)]}, "Linear(n_in=17, n_out=3): expected"),

@@ -108,6 +108,12 @@ def test_every_epoch_is_a_permutation_and_its_last_batch_is_not_padded(n, data, 
             np.testing.assert_array_equal(samples[:, 0], labels)
 
 
+@given(st.integers(1, 20), st.data(), st.integers(1, 12))
+def test_the_smallest_batch_that_comes(n, data, iterations):
+    batches = Batches(np.zeros((n, 1), np.float32), np.zeros(n, int), data.draw(st.integers(1, n)), seed=0)
+    assert batches.smallest(iterations) == min(len(batches.indices(t)) for t in range(iterations))
+
+
 @given(st.integers(1, 20), st.integers(1, 20), seeds, st.randoms(use_true_random=False))
 def test_a_batch_depends_on_seed_and_iteration_alone(n, size, seed, random):
     size = min(n, size)

@@ -226,7 +226,7 @@ def with_state(changes, files=REAL[0]):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "expected version 1, got 2; use the release that wrote it"),
+        ({"version": 1}, "expected version 2, got 1; use the release that wrote it"),
         ({"version": True}, "version: expected int, got bool"),
         ({"version": "1\n" * 9999}, "version: expected int, got str"),
         ({"iteration": 10**15, "config": {"epochs": 10**30}}, TENSORS),
@@ -238,7 +238,7 @@ def with_state(changes, files=REAL[0]):
         ({"config": {"width": 10**300}}, "it holds another network"),
         ({"config": {"depth": 10**9}}, "expected a network of depth 1000000000, got 8 layers"),
         ({"config": {"depth": -(10**9)}}, "depth: expected a whole number >= 1"),
-        ({"config": {"batch_size": 10**12}}, "batch size: expected 1 to 16, the number of training samples"),
+        ({"config": {"batch_size": 10**12}}, "batch size: expected 1 to 17, the number of training samples"),
         ({"config": {"modules": 10**9}}, "expected 999999999 cuts, got 2"),
         ({"config": {"modules": 0}}, "modules: expected a whole number >= 1, got 0"),
         ({"config": {"split": "1," * 10**5}}, "split: expected "),

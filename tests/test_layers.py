@@ -12,7 +12,7 @@ from gradcheck import check_layer
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import input_error
-from strategies import seeds, window_shapes
+from strategies import networks, seeds, window_shapes
 
 from ddg_ref import layers
 from ddg_ref.layers import (
@@ -453,14 +453,48 @@ def test_running_statistics_move_once_per_advance_and_are_what_infer_uses(name):
         np.testing.assert_allclose(layer.infer(params, stats, x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_batch_of_one_row_gives_finite_statistics():
-    layer = BatchNorm(2)
-    params = layer.init(np.random.default_rng(0), np.float64)
-    y, cache = layer.forward(params, np.array([[3.0, -1.0]]))
-    dx, _ = layer.backward(params, cache, np.ones((1, 2)))
-    np.testing.assert_array_equal(y, np.zeros((1, 2)))
-    np.testing.assert_array_equal(dx, np.zeros((1, 2)))
-    np.testing.assert_allclose(layer.advance(layer.init_stats(np.float64), cache)["running_variance"], [0.9, 0.9])
+@pytest.mark.parametrize(("shape", "rows"), [((1, 2), 1), ((1, 1, 1, 2), 1), ((0, 2), 0), ((0, 4, 4, 2), 0)])
+def test_no_means_over_a_single_row(shape, rows):
+    """It would give a constant, and a variance of 0 to the running statistics. One can be evaluated."""
+    layer, x = BatchNorm(2), np.full(shape, 3.0)
+    params, stats = layer.init(np.random.default_rng(0), np.float64), layer.init_stats(np.float64)
+    with input_error(expected="expected a batch of at least 2 rows", got=f"got {rows}", advice="larger batches"):
+        layer.forward(params, x)
+    np.testing.assert_allclose(layer.infer(params, stats, x), x, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 1, 2, 2), (1, 2, 1, 2), (2, 1, 1, 2)])
+def test_two_rows_are_enough(shape):
+    """Mean 2, variance 1 with R = 2 below, so 2 with R - 1."""
+    layer, x = BatchNorm(2, eps=0, momentum=1.0), np.array([1.0, 3.0]).repeat(2).reshape(shape)
+    y, cache = layer.forward(layer.init(np.random.default_rng(0), np.float64), x)
+    np.testing.assert_allclose(y.ravel(), [-1, -1, 1, 1])
+    stats = layer.advance(layer.init_stats(np.float64), cache)
+    np.testing.assert_allclose(stats["running_mean"], [2, 2])
+    np.testing.assert_allclose(stats["running_variance"], [2, 2])
+
+
+@given(networks(), st.integers(1, 3), seeds)
+def test_as_few_samples_as_a_network_says_and_not_fewer(network, n, seed):
+    whole, shape = Sequential(network.layers), (n, *network.input_shape)
+    x = np.random.default_rng(seed).standard_normal(shape)
+    params = whole.init(np.random.default_rng(seed), np.float64)
+    if n >= whole.fewest_samples(network.input_shape):
+        whole.forward(params, x)
+        return
+    with input_error(expected="at least 2 rows", got="got 1", advice="larger"):
+        whole.forward(params, x)
+
+
+def test_as_few_samples_as_a_part_of_an_open_block_says():
+    whole = Residual([Conv2d(3, 3, 1), Tanh(), BatchNorm(3), Tanh()], Subsample(3, 3), open=True)
+    for pixels, fewest in (((1, 1), 2), ((1, 2), 1)):
+        assert whole.fewest_samples((*pixels, 3)) == fewest
+        for cut in (1, 2, 3):
+            first, second = whole.part(0, cut), whole.part(cut, 4)
+            between = first.output_shape((*pixels, 3))
+            found = first.fewest_samples((*pixels, 3)), second.fewest_samples(between)
+            assert found == ((1, fewest) if cut < 3 else (fewest, 1))
 
 
 def test_the_statistics_of_a_network_reach_the_layer_they_belong_to():

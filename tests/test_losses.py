@@ -1,12 +1,17 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from gradcheck import check_gradient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from messages import input_error
 from scipy.special import log_softmax, softmax
 from strategies import dtypes, seeds
 
 from ddg_ref.losses import LOSSES, mean_squared_error, one_hot, softmax_cross_entropy, squared_error
+from ddg_ref.task import Task
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
@@ -78,3 +83,72 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_samples(loss):
     value, dy = loss(y, labels)
     assert value == pytest.approx(np.mean([one for one, _ in single]), rel=1e-12)
     np.testing.assert_allclose(dy, np.concatenate([one for _, one in single]) / 6, rtol=1e-12, atol=1e-15)
+
+
+# What cannot be a batch's outputs and labels
+
+OUTPUTS, LABELS = np.zeros((4, 3)), np.array([0, 2, 1, 0])
+BAD_LABELS = [
+    (LABELS[:, None], "(4, 1)", "flatten"),
+    (LABELS[None], "(1, 4)", "flatten"),
+    (LABELS[:3], "(3,)", "flatten"),
+    (LABELS[:1], "(1,)", "flatten"),
+    (np.array(1), "()", "flatten"),
+    (np.eye(3)[LABELS], "float64 (4, 3)", "flatten"),
+    (LABELS.astype(float), "float64 (4,)", "convert"),
+    (LABELS == 0, "bool (4,)", "convert"),
+    ([0, 2, 1, 0], "list", "convert"),
+]
+
+
+@pytest.mark.parametrize("function", [*LOSSES.values(), lambda y, labels: one_hot(labels, y)], ids=[*LOSSES, "one hot"])
+class TestLabels:
+    @pytest.mark.parametrize(("labels", "got", "advice"), BAD_LABELS, ids=lambda value: str(value)[:20])
+    def test_not_one_whole_number_per_sample(self, function, labels, got, advice):
+        with input_error(expected="labels: expected whole numbers of shape (4,)", got=got, advice=advice):
+            function(OUTPUTS, labels)
+
+    @pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "i8", "u8"])
+    def test_out_of_range(self, function, dtype):
+        for label, place in product((-1, -3, -4, 3, 100), range(4)):
+            if label < 0 and dtype[0] == "u":
+                continue
+            labels = LABELS.astype(dtype)
+            labels[place] = label
+            with input_error(expected="labels: expected 0 to 2", got=f"got {label}", advice="renumber"):
+                function(OUTPUTS, labels)
+
+    @pytest.mark.parametrize("dtype", ["i1", "u1", "i8", "u8", ">i4"])
+    def test_of_any_kind(self, function, dtype):
+        for found, expected in zip(function(OUTPUTS, LABELS.astype(dtype)), function(OUTPUTS, LABELS), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize(
+        "y", [np.zeros(4), np.zeros((4, 3, 1)), np.zeros((0, 3)), np.zeros((4, 0)), np.zeros((4, 3), int)], ids=np.shape
+    )
+    def test_of_what_are_no_outputs(self, function, y):
+        expected = "outputs: expected a non-empty array (samples, classes) of floats"
+        with input_error(expected=expected, got=f"{y.dtype} {y.shape}", advice="end"):
+            function(y, LABELS[: len(y)])
+
+
+@given(array_shapes(min_dims=0, min_side=0, max_side=3), array_shapes(min_dims=0, min_side=0, max_side=3))
+@example((4,), (4, 1))
+@example((4, 1), (4,))
+@example((4, 3), (1, 3))
+@example((0, 2), (0, 2))
+@example((4, 1), (4, 1))
+def test_a_target_of_another_shape(shape, other):
+    if shape == other and 0 not in shape:
+        assert mean_squared_error(np.ones(shape), np.zeros(other))[0] == 1
+        return
+    with input_error(expected="target: expected", got=f"{shape} and {other}", advice="reshape"):
+        mean_squared_error(np.ones(shape), np.ones(other))
+
+
+def test_real_targets_have_no_class_to_be_right_about():
+    """What a task counts as right never exceeds the samples, whatever the loss is given for labels."""
+    y, target = np.zeros((5, 1)), np.zeros((5, 1))
+    task = Task(lambda t: (y, target), mean_squared_error, lambda t: 0.1, 1)
+    task.error_gradient(0, y)
+    assert task.results[0].correct == 0

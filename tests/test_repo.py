@@ -12,7 +12,7 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "cache", "cores", "errors", "methods", "timeline"],
+    ["arrays", "cache", "cores", "errors", "methods", "seeds", "timeline"],
     ["devices", "files", "console", "data.samples", "layers.images"],
     ["processes"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],

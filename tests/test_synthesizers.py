@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import input_error
 from networks import CLASSES, IN_PROCESS, OPTIMIZERS, SHAPES, Problem, assert_same_bits, problems
 
 from ddg_ref.layers import Sequential
@@ -42,6 +43,17 @@ def test_a_guess_has_the_shape_of_the_output_and_begins_at_zero(shape, row, dtyp
     synthesizer.outputs.append((4, y))
     assert synthesizer.predict(4, labels).any()
     assert {array.dtype for array in synthesizer.params.values()} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("shape", [(5,), (6, 5, 2), (2, 6, 5, 3)], ids=str)
+def test_it_is_told_each_sample_its_own_class(shape):
+    y, labels = np.zeros((4, *shape)), np.array([2, 0, 1, 2])
+    told = make(shape, TOLD)._features(y, 0, lambda batch: labels)[..., -CLASSES:]
+    for sample, label in zip(told, labels, strict=True):
+        assert (sample == np.eye(CLASSES)[label]).all()
+    for wrong, expected in ((labels - 1, "labels: expected 0 to 2"), (labels[:1], "labels: expected whole numbers of")):
+        with input_error(expected=expected, got="got", advice=""):
+            make(shape, TOLD)._features(y, 0, lambda batch, wrong=wrong: wrong)
 
 
 @pytest.mark.parametrize("shape", [(5,), (6, 5, 2), (2, 6, 5, 3)], ids=str)

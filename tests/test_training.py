@@ -5,12 +5,14 @@ from statistics import median
 
 import numpy as np
 import pytest
+from messages import input_error
 from networks import assert_same_bits
 
 import ddg_ref
 from ddg_ref import Config, Dataset, DivergenceError, InputError
-from ddg_ref.layers import Linear, Tanh
-from ddg_ref.training import Training
+from ddg_ref.layers import BatchNorm, Flatten, Linear, Sequential, Tanh
+from ddg_ref.losses import LOSSES
+from ddg_ref.training import Training, evaluate, infer
 
 QUICK = {"model": "mlp", "width": 8, "depth": 3, "modules": 2, "split": "count", "batch_size": 50, "epochs": 2}
 
@@ -42,6 +44,77 @@ def test_accuracy_is_an_exact_count():
     data = ddg_ref.DATASETS["digits"]()
     assert len(data.x_test) % 250
     assert run.final_test_accuracy == (run.predict(data.x_test) == data.y_test).mean()
+
+
+@pytest.mark.parametrize("n", [1, 249, 250, 251, 700])
+def test_predictions_are_those_of_evaluation(n):
+    """By the same outputs, bit for bit, of the same parts of 250 samples."""
+    run = ddg_ref.train(**QUICK | {"epochs": 0})
+    x = np.concatenate([ddg_ref.DATASETS["digits"]().x_train] * 2)[:n]
+    params = {name: run.weights[name] for name in run.network.parameter_shapes()}
+    outputs = infer(run.network, params, {}, x)
+    expected = [run.network.infer(params, {}, x[i : i + 250]) for i in range(0, n, 250)]
+    assert [part.tobytes() for part in outputs] == [part.tobytes() for part in expected]
+    classes = run.predict(x)
+    np.testing.assert_array_equal(classes, np.concatenate(expected).argmax(axis=1))
+    assert evaluate(run.network, params, {}, x, classes, LOSSES["cross-entropy"])[1] == 1
+
+
+def spoilt(value, sample, dtype="float32"):
+    x = np.full((5, 8, 8, 1), 0.5, dtype)
+    x[sample, 3, 3] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "expected", "got", "advice"),
+    [
+        (spoilt(np.nan, 3), "predict: expected finite numbers", "in sample 3", "repair"),
+        (spoilt(-np.inf, 0), "predict: expected finite numbers", "in sample 0", "repair"),
+        (spoilt(1e300, 2, "float64"), "predict: expected finite numbers", "in sample 2", "repair"),
+        (spoilt(3e38, 4), "predict: expected samples scaled as the training data", "in sample 4", "scale x"),
+        (None, "predict: expected samples of shape (8, 8, 1)", "x ()", "reshape"),
+        (
+            np.full((2, 8, 8, 1), None),
+            "predict: expected x as a non-empty array (samples, ...) of",
+            "object",
+            "convert",
+        ),
+        (np.zeros((2, 8, 8, 1), complex), "predict: expected x as a non-empty array", "complex128", "convert"),
+        (np.zeros((2, 8, 8, 1), str), "predict: expected x as a non-empty array", "<U1", "convert"),
+        (np.zeros((0, 8, 8, 1)), "predict: expected x as a non-empty array", "(0, 8, 8, 1)", "convert"),
+        (np.zeros((8, 8, 1)), "predict: expected samples of shape (8, 8, 1)", "x (8, 8, 1)", "reshape"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_predicted(x, expected, got, advice):
+    layers = [Flatten(), Linear(64, 10)]
+    run = ddg_ref.train(model=layers, modules=1, epochs=0, split="count", engine="reference")
+    run.weights["1.weight"] *= 100  # so that large numbers overflow
+    with input_error(expected=expected, got=got, advice=advice):
+        run.predict(x)
+
+
+def test_what_cannot_be_evaluated():
+    network, loss = Sequential([Linear(4, 3)]), LOSSES["squared-error"]
+    params = network.init(np.random.default_rng(0))
+    x, y = np.zeros((600, 4), np.float32), np.zeros(600, int)
+    assert evaluate(network, params, {}, x, y, loss) == (pytest.approx(1 / 3), 1)
+    spoilt_x, negative, large = x.copy(), y.copy(), y.copy()
+    spoilt_x[590, 1], negative[590], large[590] = np.nan, -1, 3
+    for arrays, expected, got, advice in (
+        ((spoilt_x, y), "evaluate: expected finite numbers", "sample 590", "repair"),
+        ((x, negative), "evaluate: expected labels 0 to 2", "-1 to 0", "renumber"),
+        ((x, large), "evaluate: expected labels 0 to 2", "0 to 3", "renumber"),
+        ((x, y[:, None]), "evaluate: expected y as whole numbers of shape (600,)", "(600, 1)", "convert"),
+        ((x, y[:599]), "evaluate: expected y as whole numbers of shape (600,)", "(599,)", "convert"),
+        ((x[:250], y), "evaluate: expected y as whole numbers of shape (250,)", "(600,)", "convert"),
+        ((x, y == 0), "evaluate: expected y as whole numbers", "bool", "convert"),
+        ((x, y.astype(float)), "evaluate: expected y as whole numbers", "float64", "convert"),
+        ((x[:0], y[:0]), "evaluate: expected x as a non-empty array", "(0, 4)", "convert"),
+    ):
+        with input_error(expected=expected, got=got, advice=advice):
+            evaluate(network, params, {}, *arrays, loss)
 
 
 def test_training_record_is_the_mean_over_samples():
@@ -273,6 +346,66 @@ def test_wrong_arrays_get_one_line():
         ddg_ref.train(data=blobs(), model=[Linear(4, 3)], width=3, modules=1, batch_size=10)
     with pytest.raises(InputError, match="train: expected a Config or options, got both"):
         ddg_ref.train(Config(), epochs=3)
+
+
+ONE_LEFT = {"batch_size": 7}  # 7 * 7 + 1 samples to train on
+NORMED = [Linear(4, 4), BatchNorm(4), Linear(4, 3)]
+
+
+def pixels(*sides):
+    """50 images to train on whose 3 channels tell the class."""
+    data = blobs()
+    images = {
+        name: np.ones((1, *sides, 1), "f4") * getattr(data, name)[:, None, None] for name in ("x_train", "x_test")
+    }
+    return replace(data, **images)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (blobs(), {"model": NORMED} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "batch_size": 1}),
+        (blobs(), {"model": NORMED, "batch_size": 1, "epochs": None, "iterations": 1}),
+        (blobs(), {"model": NORMED, "batch_size": 50, "method": "gpipe", "micro_batches": 26}),
+        (blobs(), {"model": NORMED, "batch_size": 16, "method": "gpipe", "micro_batches": 2}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 7}),
+        (
+            blobs(),
+            {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 7, "synthesizer_labels": True},
+        ),
+        (pixels(1, 1), {"model": "cnn", "width": 2} | ONE_LEFT),
+        (pixels(1, 1), {"model": "resnet", "width": 2} | ONE_LEFT),
+        (pixels(1, 3), {"model": "resnet", "width": 2} | ONE_LEFT),  # a single pixel in the last stage
+    ],
+    ids=str,
+)
+def test_batch_norm_over_a_single_row_is_foreseen(data, options):
+    """Nothing is trained, and nothing measured, before it is refused."""
+    with input_error(
+        expected="batch_size: expected at least 2 samples at a time", got="got 1", advice="choose another"
+    ):
+        ddg_ref.train(data=data, **{"modules": 2, "epochs": 1} | options)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (blobs(), {"model": NORMED, "batch_size": 8}),
+        (blobs(), {"model": NORMED, "epochs": None, "iterations": 7} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "epochs": 0} | ONE_LEFT),
+        (blobs(), {"model": NORMED, "batch_size": 50, "method": "gpipe", "micro_batches": 25}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)], "method": "dni", "batch_size": 8}),
+        (blobs(), {"model": [Linear(4, 4), Linear(4, 3)]} | ONE_LEFT),
+        (pixels(2, 1), {"model": "cnn", "width": 2} | ONE_LEFT),
+        (pixels(1, 5), {"model": "resnet", "width": 2} | ONE_LEFT),
+        (pixels(2, 1), {"model": "cnn", "width": 2, "batch_size": 1, "epochs": None, "iterations": 3}),
+    ],
+    ids=str,
+)
+def test_batch_norm_over_two_rows_is_trained(data, options):
+    run = ddg_ref.train(data=data, **{"modules": 2, "epochs": 1, "split": "count"} | options)
+    assert all(array.min() > 1e-3 for name, array in run.weights.items() if name.endswith("running_variance"))
 
 
 @pytest.mark.parametrize("engine", ["reference", "threads"])

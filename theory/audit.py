@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddg_ref.arrays import Params, one_blas_thread
+from ddg_ref.arrays import Params, computing
 from ddg_ref.config import Config
 from ddg_ref.engines import ENGINES, InProcess
 from ddg_ref.errors import DivergenceError
@@ -239,7 +239,7 @@ def sample_bound(training: Training, params: Params) -> float | None:
     if network.stats_shapes():
         return None
     largest = 0.0
-    with one_blas_thread():
+    with computing():
         for j in range(len(batches.x)):
             y, cache = network.forward(params, batches.x[j : j + 1])
             grads = network.gradients(params, cache, training.task.loss(y, batches.y[j : j + 1])[1])

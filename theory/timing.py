@@ -22,7 +22,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_blas_thread
+from ddg_ref.arrays import Array, Params, computing
 from ddg_ref.config import Config
 from ddg_ref.data import Dataset
 from ddg_ref.engines import ENGINES
@@ -195,7 +195,7 @@ def compare(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> 
     bp, ddg = Run(plan.training("bp")), Run(plan.training("ddg"))
     apart, busy = works(plan.training("ddg")), works(plan.training("ddg"))
     turns = []
-    with one_blas_thread():
+    with computing():
         for number in range(plan.turns + 1):
             progress(f"turn {number} of {plan.turns}" if number else "warming up")
             in_threads(apart, plan.iterations, taking_turns=True)

@@ -2,14 +2,10 @@
 
 from functools import lru_cache
 
-import numpy as np
-
 from ddg_ref.arrays import Array
 from ddg_ref.data.augment import shift_and_mirror
 from ddg_ref.errors import InputError, whole
-
-AUGMENTING = 1
-"""Third number of the seeds that augmentation draws from; those of the order have two."""
+from ddg_ref.seeds import Purpose, generator
 
 
 class Batches:
@@ -35,9 +31,13 @@ class Batches:
         self._order = lru_cache(maxsize=2)(self._permutation)  # workers may stand on either side of an epoch's end
 
     def _permutation(self, epoch: int) -> Array:
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.x))
+        order = generator(Purpose.ORDER, self.seed, epoch).permutation(len(self.x))
         order.flags.writeable = False  # callers get views of it
         return order
+
+    def smallest(self, iterations: int) -> int:
+        """The number of samples of the smallest among the batches 0, ..., iterations-1."""
+        return self.size if iterations < self.per_epoch else len(self.x) - (self.per_epoch - 1) * self.size
 
     def indices(self, t: int) -> Array:
         """The samples of batch t: (n,) with n <= size."""
@@ -47,7 +47,7 @@ class Batches:
     def samples(self, t: int) -> Array:
         """The samples of batch t: (n, ...), new arrays."""
         x = self.x[self.indices(t)]
-        return shift_and_mirror(x, np.random.default_rng((self.seed, t, AUGMENTING))) if self.augment else x
+        return shift_and_mirror(x, generator(Purpose.AUGMENTATION, self.seed, t)) if self.augment else x
 
     def labels(self, t: int) -> Array:
         """The labels of batch t: (n,)."""

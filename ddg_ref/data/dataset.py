@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Shape
+from ddg_ref.arrays import Array, Shape, quiet_arithmetic
 from ddg_ref.data.samples import RENUMBER, as_array, check_samples
 from ddg_ref.errors import InputError, shown, whole
+from ddg_ref.seeds import Purpose, generator
 
 TEST_SHARE = 5
 """Every fifth sample, after a shuffle that is always the same, is for testing."""
@@ -89,7 +90,7 @@ class Dataset:
     def astype(self, dtype: npt.DTypeLike) -> "Dataset":
         """The same data with samples of another floating-point type. Raises InputError if that cannot hold them."""
         try:
-            with np.errstate(over="raise"):
+            with quiet_arithmetic(), np.errstate(over="raise"):
                 x_train, x_test = (x.astype(dtype, copy=False) for x in (self.x_train, self.x_test))
         except FloatingPointError:
             raise InputError(
@@ -115,6 +116,6 @@ def divided(name: str, x: Any, y: Any) -> Dataset:
             f"renumber the classes: {RENUMBER}"
         )
     x, y = check_samples(f"data {name}", x, y, classes)  # while samples still have the caller's numbers
-    order = np.random.default_rng(0).permutation(len(x))
+    order = generator(Purpose.TEST_SPLIT, 0).permutation(len(x))
     test, train = order[::TEST_SHARE], np.delete(order, np.s_[::TEST_SHARE])
     return Dataset(name, x[train], y[train], x[test], y[test], classes)

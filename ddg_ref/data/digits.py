@@ -3,6 +3,7 @@
 import numpy as np
 
 from ddg_ref.data.dataset import Dataset
+from ddg_ref.seeds import Purpose, generator
 
 TEST_SAMPLES = 360
 
@@ -18,6 +19,6 @@ def digits() -> Dataset:
 
     bunch = load_digits()
     x = (bunch.images[..., None] / 16).astype(np.float32)  # (1797, 8, 8, 1)
-    order = np.random.default_rng(0).permutation(len(x))
+    order = generator(Purpose.DIGITS, 0).permutation(len(x))
     x, y = x[order], bunch.target[order].astype(np.int64)
     return Dataset("digits", x[TEST_SAMPLES:], y[TEST_SAMPLES:], x[:TEST_SAMPLES], y[:TEST_SAMPLES], 10)

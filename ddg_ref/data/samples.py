@@ -30,13 +30,23 @@ def as_array(wanted: str, value: Any) -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_samples(where: str, x: Any, y: Any, classes: int) -> tuple[Array, Array]:
-    """x and y as plain arrays, y of int64. Raises InputError unless they are samples and labels."""
+def check_inputs(where: str, given: Any) -> Array:
+    """What is given as x, as a plain array. Raises InputError unless it holds samples, of finite numbers."""
     wanted = f"{where}: expected x as a non-empty array (samples, ...) of floats"
-    x = as_array(wanted, x)
+    x = as_array(wanted, given)
     if x.ndim < 2 or x.dtype.kind != "f" or not x.size:
         advice = ", pixels from 0 to 255 by x.astype('float32') / 255" if x.dtype.kind in "iu" else ""
         raise InputError(f"{wanted}, got {x.dtype} {x.shape}; convert it{advice}")
+    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise InputError(f"{where}: expected finite numbers, got NaN or infinity in sample {bad}; remove or repair it")
+    return x
+
+
+def check_samples(where: str, x: Any, y: Any, classes: int) -> tuple[Array, Array]:
+    """x and y as plain arrays, y of int64. Raises InputError unless they are samples and labels."""
+    x = check_inputs(where, x)
     wanted = f"{where}: expected y as whole numbers of shape ({len(x)},), one per sample"
     y = as_array(wanted, y)
     if y.shape != (len(x),) or y.dtype.kind not in "iu":
@@ -46,8 +56,4 @@ def check_samples(where: str, x: Any, y: Any, classes: int) -> tuple[Array, Arra
         raise InputError(
             f"{where}: expected labels 0 to {classes - 1}, got {y.min()} to {y.max()}; renumber the classes: {RENUMBER}"
         )
-    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        raise InputError(f"{where}: expected finite numbers, got NaN or infinity in sample {bad}; remove or repair it")
     return x, y.astype(np.int64, copy=False)

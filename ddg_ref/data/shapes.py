@@ -9,6 +9,7 @@ import numpy as np
 from ddg_ref.arrays import Array
 from ddg_ref.data.dataset import Dataset
 from ddg_ref.errors import whole
+from ddg_ref.seeds import Purpose, generator
 
 SIZE = 32
 NOISE = 0.06
@@ -73,7 +74,7 @@ def shapes(*, train: int = 4000, test: int = 1000, seed: int = 0) -> Dataset:
     train, test, seed = whole("train", train, 1), whole("test", test, 1), whole("seed", seed, 0)
     parts = []
     for part, n in enumerate((train, test)):
-        rng = np.random.default_rng((seed, part))
+        rng = generator(Purpose.SHAPES, seed, part)
         y = rng.permutation(np.arange(n) % len(SHAPES))
         parts.append((draw(y, rng), y))
     (x_train, y_train), (x_test, y_test) = parts

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Params, one_blas_thread, to_host
+from ddg_ref.arrays import Params, computing, to_host
 from ddg_ref.files import read_json, write_json
 from ddg_ref.modules import Module
 from ddg_ref.training import Training
@@ -93,7 +93,7 @@ class Probes:
         if self._open is None:
             return
         (t, params), self._open = self._open, None
-        with one_blas_thread():
+        with computing():
             found = []
             for module in self._watched:
                 moved = bool(module.grads)

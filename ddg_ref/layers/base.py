@@ -55,6 +55,10 @@ class Layer(ABC):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample. Raises InputError if `input_shape` does not fit the layer."""
 
+    def fewest_samples(self, input_shape: Shape) -> int:
+        """How many samples a batch must have at least for the layer to be trained on it."""
+        return 1
+
     @abstractmethod
     def forward(self, params: Params, x: Array) -> tuple[Array, Cache]:
         """Output for the batch `x`, as in training, and what backward will need."""

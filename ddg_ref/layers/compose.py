@@ -111,6 +111,13 @@ class Sequential(Layer):
             input_shape = layer.output_shape(input_shape)
         return input_shape
 
+    def fewest_samples(self, input_shape: Shape) -> int:
+        fewest = 1
+        for layer in self.layers:
+            fewest = max(fewest, layer.fewest_samples(input_shape))
+            input_shape = layer.output_shape(input_shape)
+        return fewest
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Chain]:
         chain: Chain = ()
         for place, layer in enumerate(self.layers):
@@ -239,6 +246,9 @@ class Residual(Layer):
             inside = f", its first layer {first}" if self.open else ""
             raise InputError(f"{self}: body gives {body}{inside}, shortcut {shortcut}; all must give the same shape")
         return body if self._ends else (2, *body)
+
+    def fewest_samples(self, input_shape: Shape) -> int:
+        return self.body.fewest_samples(input_shape if self._begins else input_shape[1:])
 
     def _enter(self, x: Array) -> tuple[Array, Array, Cache]:
         """What goes into the body, what goes past it, and the shortcut's cache."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class BatchNorm(Layer):
 
     x and y (N, C) or (N, H, W, C), R = N or N*H*W; `scale` and `shift` (C,). In evaluation `running_mean` and
     `running_variance` (C,) stand in for the batch's: after each batch they move towards it by the factor `momentum`,
-    with the variance in its unbiased form (divided by R-1).
+    with the variance in its unbiased form (divided by R-1), so a batch needs R > 1.
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -71,9 +72,17 @@ class BatchNorm(Layer):
             )
         return input_shape
 
+    def fewest_samples(self, input_shape: Shape) -> int:
+        return 2 if prod(input_shape[:-1]) == 1 else 1  # of a single row every x_hat is 0
+
     def forward(self, params: Params, x: Array) -> tuple[Array, BatchNormCache]:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
         rows = x.size // self.channels
+        if rows < 2:
+            raise InputError(
+                f"{self}: expected a batch of at least 2 rows (samples, or pixels of all samples) to take means over, "
+                f"got {rows}; use larger batches"
+            )
         mean = column_sums(x) / rows
         centred = per_channel(xp_of(x).subtract, x, mean)
         variance = column_dots(centred, centred) / rows
@@ -103,5 +112,5 @@ class BatchNorm(Layer):
 
     def advance(self, stats: Params, cache: BatchNormCache) -> Params:
         rows = cache.centred.size // self.channels
-        batch = {"running_mean": cache.mean, "running_variance": cache.variance * (rows / max(1, rows - 1))}
+        batch = {"running_mean": cache.mean, "running_variance": cache.variance * (rows / (rows - 1))}
         return {name: old + self.momentum * (batch[name] - old) for name, old in stats.items()}

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from mpi4py import MPI
 
-from ddg_ref.arrays import Array, Params, Shape, hosted, one_blas_thread, to_host, unwatched_overflow
+from ddg_ref.arrays import Array, Params, Shape, computing, hosted, to_host
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Pipeline
 from ddg_ref.optimizers import OptimizerState
@@ -72,7 +72,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     activity, known = Activity(module.k), len(task.results)
     reached, failure, finished = start, None, False
     try:
-        with one_blas_thread(), unwatched_overflow(), module.device.opened():
+        with computing(), module.device.opened():
             begin = recorder(activity, task)
             source, target = left or Data(task, module), right or Objective(task, module.micro_batches)
             reached = work(module, source, target, task, start, stop, begin)

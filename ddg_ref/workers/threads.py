@@ -6,7 +6,7 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
-from ddg_ref.arrays import Array, one_blas_thread, unwatched_overflow
+from ddg_ref.arrays import Array, one_blas_thread, quiet_arithmetic
 from ddg_ref.devices import Message, content
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
@@ -82,7 +82,7 @@ class Worker(Thread):
 
     def run(self) -> None:
         try:
-            with self._device.opened(), unwatched_overflow():
+            with self._device.opened(), quiet_arithmetic():
                 self.reached = work(*self._arguments, recorder(self.activity, self._task))
             self.activity.end()
         except StoppedError:

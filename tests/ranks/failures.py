@@ -1,6 +1,8 @@
 """On every rank of three: failures in each phase of each module, and what else can go wrong in a call."""
 
 import time
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +85,18 @@ def divergence():
     expect(DivergenceError, message, lambda: run(task))
 
 
+def overflow():
+    """In any module it is divergence, whatever has been asked of NumPy on any rank."""
+    for k in range(1, K + 1):
+        pipeline = replace(PROBLEM, dtype="float32").pipeline("ddg")
+        module = pipeline.modules[k - 1]
+        module.params = {name: np.float32(1e38) * array for name, array in module.params.items()}
+        with warnings.catch_warnings(), np.errstate(all="raise"):
+            warnings.simplefilter("error")
+            with pytest.raises(DivergenceError, match=r"the loss became (nan|inf) at iteration \d: "):
+                run(replace(PROBLEM, dtype="float32").task(), pipeline)
+
+
 def wrong_pairs():
     """Whoever sends or keeps the wrong message is found out where it arrives."""
     with pytest.MonkeyPatch.context() as patch:
@@ -142,7 +156,7 @@ def between_calls():
 
 
 def main():
-    for check in (in_each_phase, all_at_once, divergence, wrong_pairs, stalling, between_calls):
+    for check in (in_each_phase, all_at_once, divergence, overflow, wrong_pairs, stalling, between_calls):
         check()
     pipeline = run()  # and all goes well again
     if RANK == 0:
