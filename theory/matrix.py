@@ -100,7 +100,7 @@ def show(value: float) -> str:
 GENERIC = tuple(Case(family, 3, 3, 6, "constant", 0.2, 1.0, seed=1) for family in ("logistic", "sqrt+noise", "huber"))
 """Cases in which blocks, samples and iterations all matter."""
 
-LONG = Case("first-huber", 2, 1, 1000, "constant", 0.01, 1.0, seed=0)
+LONG = Case("first-huber", 2, 1, 300, "constant", 0.01, 1.0, seed=0)
 """Down into the minimum: afterwards the gradient is 0, or the iteration does not descend."""
 
 ADAPTED: dict[str, dict[str, Any]] = {

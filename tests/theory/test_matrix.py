@@ -1,5 +1,6 @@
 """What the claims notice: every bound sees the delay, weaker statements fail or stand in a table with the reason."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from theory import adversaries, bounds, campaign, matrix
+from theory import adversaries, bounds, campaign, matrix, records, stability
 from theory.__main__ import app
 from theory.cases import Case
 from theory.claims import CLAIMS, Kind, Outcome
@@ -16,6 +17,7 @@ from theory.claims.claim import BoundInK
 from theory.delayed import ddg
 from theory.examine import Examination, examine
 from theory.matrix import NOT_NOTICED, ONE, STATED, WRONG, bounds_in_k
+from theory.problems import split
 
 TIGHT = (
     *("distance", "lemma-v", "lemma-v-half", "back-to-w", "theorem-1-lin", "theorem-1-sharp"),
@@ -143,6 +145,24 @@ def test_examinations_keep_the_largest_strain_without_a_delay():
     assert (first.undelayed, second.undelayed) == (0.5, 2.0)
     first.merge(second)
     assert first.undelayed == 2.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.5])
+def test_the_strain_without_a_delay_is_recorded(value):
+    examination = Examination(CLAIMS["distance"], examples=1, undelayed=value)
+    again = records.from_json(json.loads(json.dumps(records.to_json(examination), allow_nan=False)))
+    assert again.undelayed == pytest.approx(value, nan_ok=True)
+
+
+def test_noise_on_the_first_quadratic_stays_below_theorem_d_without_r():
+    """What the table says of it: the exact noise floor of w_1^2/2 is below gamma L nu^2/(2c)."""
+    for K in range(1, 7):
+        for share in (0.01, 0.1, 0.5, 0.9, 0.99):
+            gamma = share * 2 / (2 * K - 1)
+            noise = np.diag(np.eye(1, K)[0])
+            H = noise + 1e-6 * (np.eye(K) - noise)
+            floor = stability.noise_floor(H, split(K, K), gamma, noise)
+            assert floor <= gamma / 2 / (1 - gamma * (K - 0.5)) * (1 + 1e-9)
 
 
 def test_identities_notice_every_wrong_iteration(wrong):
