@@ -1,4 +1,4 @@
-"""python -m theory verify | report | audit | speed | claims"""
+"""python -m theory verify | matrix | report | audit | speed | claims"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
 
 WIDTH = 160
-LONGEST_CASE = 64
+LONGEST_CASE = 56
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 EXPECTED = {
@@ -49,14 +49,16 @@ def sides(kind: Kind, outcome: Outcome) -> str:
 
 
 def table(examinations: list[Examination]) -> Table:
-    """Claim, expected, examples, worst ratio, verdict, and the case that attains it, cut short."""
+    """Claim, expected, examples, worst ratio, what it had been with 1 in place of K, verdict, and the case that attains
+    the worst, cut short."""
     result = Table(box=None, pad_edge=False)
-    for heading in ("claim", "expected", "examples", "worst measured/bound", "verdict", "attained at"):
+    for heading in ("claim", "expected", "examples", "worst measured/bound", "with K = 1", "verdict", "attained at"):
         result.add_column(heading, justify="right" if heading == "examples" else "left")
     for e in examinations:
         worst, case = ("", "") if e.worst is None else (sides(e.claim.kind, e.worst.outcome), describe(e.worst.case))
         case = case if len(case) <= LONGEST_CASE else case[: LONGEST_CASE - 1] + "…"
-        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, verdict(e), case)
+        undelayed = "" if math.isnan(e.undelayed) else f"{e.undelayed:.3g}"
+        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, undelayed, verdict(e), case)
     return result
 
 
@@ -126,6 +128,14 @@ def show_replay(console: Console, path: Path) -> int:
         result.add_row(r.claim.id, describe(r.recorded.case), *sides, "[green]yes[/]" if r.agrees else "[red]NO[/]")
     console.print(result)
     return 0 if all(r.agrees for r in results) else 1
+
+
+@app.command()
+def matrix() -> None:
+    """Show which weaker bounds and which wrong iterations the claims notice, on fixed cases, as Markdown."""
+    from theory import matrix as tables
+
+    print(f"{tables.weaker_table(tables.weaker())}\n\n{tables.wrong_table(tables.wrong())}")
 
 
 @app.command()

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from theory import bounds
 from theory.audit import Audit
 from theory.figures import COLOURS, DASHES, LABELS, new_figure
-from theory.report import markdown
-from theory.tables import FORMS
+from theory.tables import FORMS, markdown
 
 NOTES = """
 Certificates, up to rounding: f* >= 0; L is at least the L seen, M at least the M seen (both are attained at points of

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from theory.checks import integer, positive
 from theory.delayed import Iteration, Run, ddg
 from theory.exact import Sequences
-from theory.families import make_problem
+from theory.families import direction, make_problem
 from theory.problems import Array, Problem
 from theory.steps import step_sizes
 
@@ -53,8 +51,8 @@ class Case:
 
     @cached_property
     def w0(self) -> Array:
-        """A normal random start, (d,)."""
-        return self.start * np.random.default_rng([self.seed, 1]).normal(size=self.problem.d)
+        """`start` times the family's direction, (d,)."""
+        return self.start * direction(self.family, self.problem.d, self.seed)
 
     @property
     def A(self) -> float:  # noqa: N802

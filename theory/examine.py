@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
+import numpy as np
 from hypothesis import HealthCheck, Phase, given
 
 from theory.claims import Claim, Kind, Outcome
@@ -24,13 +25,14 @@ class Finding:
 
 @dataclass
 class Examination:
-    """What is known of a claim so far: how many cases were measured, the worst, and the simplest
-    violation."""
+    """What is known of a claim so far: how many cases were measured, the worst, the simplest violation, and the largest
+    strain on its bound with 1 in place of K (nan where there is no K in it)."""
 
     claim: Claim
     examples: int = 0
     worst: Finding | None = None
     violation: Finding | None = None
+    undelayed: float = math.nan
 
     @property
     def as_expected(self) -> bool:
@@ -40,12 +42,14 @@ class Examination:
     def record(self, case: Any, outcome: Outcome) -> None:
         """Count a measurement and keep it if it is the worst."""
         self.examples += 1
+        self.undelayed = float(np.fmax(self.undelayed, outcome.undelayed))
         if self.worst is None or severity(outcome) > severity(self.worst.outcome):
             self.worst = Finding(case, outcome)
 
     def merge(self, other: Examination) -> None:
         """Take over what another examination of the same claim found."""
         self.examples += other.examples
+        self.undelayed = float(np.fmax(self.undelayed, other.undelayed))
         if other.worst is not None and (
             self.worst is None or severity(other.worst.outcome) > severity(self.worst.outcome)
         ):
@@ -106,7 +110,7 @@ def examine(
         print_blob=False,
         verbosity=hypothesis.Verbosity.quiet,
     )
-    @given(claim.strategy)
+    @given(claim.cases)
     def measure(case: Any) -> None:
         if stopped():
             raise StoppedError

@@ -246,3 +246,40 @@ class Quadratic(Problem):
 
     def gradient(self, i: int | Array, w: Array) -> Array:
         return np.asarray(w @ self.H + self.tilt[i])
+
+
+@dataclass
+class Radial(Problem):
+    """f_i(w) = h(||B w||) for every i, with Huber's h(r) = r^2/2 for r <= 1, r - 1/2 beyond.
+
+    v -> h(||v||) is convex and v/max(1, ||v||), its gradient, is the projection onto the unit ball, which is
+    1-Lipschitz and no longer than 1; so
+    L: ||B^T (p(Bw) - p(Bw'))|| <= ||B|| ||B(w - w')|| <= lambda_max(B^T B) ||w - w'||;
+    M: ||B^T p||^2 <= lambda_max(B^T B).
+    variance: 0, as all samples are alike; f_star = f(0) = 0 exactly.
+
+    Shapes: B (m, d). All float64.
+    """
+
+    B: Array
+    n: int
+    K_blocks: int
+    name: str = field(init=False, default="radial")
+    blocks: tuple[slice, ...] = field(init=False)
+    L: float = field(init=False)
+    M: float | None = field(init=False)
+    variance: float = field(init=False, default=0.0)
+    f_star: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.blocks = split(self.B.shape[1], self.K_blocks)
+        self.L = float(np.linalg.eigvalsh(self.B.T @ self.B)[-1])
+        self.M = self.L
+
+    def values(self, w: Array) -> Array:
+        size = np.linalg.norm(w @ self.B.T, axis=-1, keepdims=True)
+        return np.repeat(_huber(size), self.n, axis=-1)
+
+    def gradient(self, i: int | Array, w: Array) -> Array:
+        v = w @ self.B.T
+        return np.asarray(v / np.maximum(1, np.linalg.norm(v, axis=-1, keepdims=True)) @ self.B)

@@ -12,6 +12,9 @@ from typing import Any, get_type_hints
 from theory.claims import Claim, Outcome, select
 from theory.examine import Examination, Finding
 
+SIDES = ("measured", "bound", "slack", "note")
+"""What is kept of an outcome."""
+
 
 def to_json(examination: Examination) -> dict[str, Any]:
     """Plain values; `from_json` is the inverse."""
@@ -19,6 +22,7 @@ def to_json(examination: Examination) -> dict[str, Any]:
         "claim": examination.claim.id,
         "kind": examination.claim.kind.value,
         "examples": examination.examples,
+        "undelayed": str(examination.undelayed),
         "worst": _finding(examination.worst),
         "violation": _finding(examination.violation),
     }
@@ -31,7 +35,8 @@ def from_json(data: Any) -> Examination:
             f"record: expected claim, examples, worst and violation, got {data!r:.80}; use a file from verify"
         )
     (claim,) = select([data["claim"]])
-    return Examination(claim, data["examples"], _found(claim, data["worst"]), _found(claim, data["violation"]))
+    worst, violation = _found(claim, data["worst"]), _found(claim, data["violation"])
+    return Examination(claim, data["examples"], worst, violation, float(data.get("undelayed", "nan")))
 
 
 def write(path: Path, examinations: Iterable[Examination], seed: int) -> None:
@@ -58,14 +63,13 @@ def read(path: Path) -> list[Examination]:
 def _finding(finding: Finding | None) -> dict[str, Any] | None:
     if finding is None:
         return None
-    return {"case": dataclasses.asdict(finding.case), **dataclasses.asdict(finding.outcome)}
+    return {"case": dataclasses.asdict(finding.case), **{name: getattr(finding.outcome, name) for name in SIDES}}
 
 
 def _found(claim: Claim, data: Any) -> Finding | None:
     if data is None:
         return None
-    outcome = {name: data[name] for name in ("measured", "bound", "slack", "note")}
-    return Finding(_decode(claim.case_type, data["case"]), Outcome(**outcome))
+    return Finding(_decode(claim.case_type, data["case"]), Outcome(**{name: data[name] for name in SIDES}))
 
 
 def _decode(case_type: type[Any], data: Any) -> Any:

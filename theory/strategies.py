@@ -16,7 +16,7 @@ LONGEST = {1: 40, 2: 11, 3: 7, 4: 5}
 """Iterations for which all n^T sequences are listed, by n."""
 
 seeds = st.integers(0, 2**20)
-monotone = ("constant", "harmonic", "nonincreasing")
+monotone = ("constant", "harmonic", "nonincreasing", "falling")
 
 
 def below_d0(K: int) -> tuple[float, ...]:

@@ -3,6 +3,7 @@ throughout."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -24,6 +25,13 @@ FORMS = {
     "sharp": bounds.theorem_1_sharp,
 }
 STEP = "one step, (2')"
+
+
+def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A markdown table."""
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def constant_step_cases(family: str, K: int, gamma_L: float, count: int, seed: int) -> list[Case]:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mutants import INTACT, MUTANTS, uphill
 
 from theory.cases import Case
 from theory.claims import CLAIMS, Kind, Outcome, lemma_1_written, select
@@ -13,6 +12,7 @@ from theory.claims.claim import worst
 from theory.claims.quadratic_threshold import QuadraticCase
 from theory.delayed import ddg
 from theory.examine import examine
+from theory.wrong import INTACT, MUTANTS, uphill
 
 GENERIC = Case("logistic", K=3, n=3, T=6, steps="constant", gamma_L=0.5, start=1.0, seed=1)
 

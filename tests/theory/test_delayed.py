@@ -59,6 +59,10 @@ def test_iterates_do_not_depend_on_how_many_sequences_run_together(steps):
     np.testing.assert_allclose(together[:, 37], alone[:, 0], rtol=1e-13)
 
 
+def test_falling_steps_fall_halfway():
+    assert step_sizes("falling", 2.0, 5).tolist() == [2.0, 2.0, 2.0, 0.002, 0.002]
+
+
 def test_conditional_expectations_obey_the_tower_rule():
     samples = all_sequences(3, 4)
     assert samples.shape == (81, 4)

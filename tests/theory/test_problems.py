@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from theory.families import FAMILIES, make_problem
+from theory.families import FAMILIES, FIRST_MODULE, make_problem
 from theory.magnitudes import Magnitude
 from theory.network import SquashedNetwork
 from theory.problems import Logistic, Quadratic, RidgeSum, split
 
-CASES = [(family, K, n) for family in FAMILIES for K, n in ((1, 1), (2, 3), (4, 2))]
+CASES = [(family, K, n) for family in (*FAMILIES, *FIRST_MODULE) for K, n in ((1, 1), (2, 3), (4, 2))]
 SLACK = 1 + 1e-9
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from theory import bounds, figures, report, stability, tables
+from theory import bounds, figures, matrix, report, stability, tables
 from theory.__main__ import app
 from theory.claims import CLAIMS, lemma_1_search
 from theory.delayed import ddg
@@ -84,6 +84,10 @@ def test_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "searched", lambda: "nothing")
     for name in ("tightness", "adversarial", "halves", "floors", "decreasing", "shares"):
         monkeypatch.setattr(report, name, lambda: "| table |")
+    monkeypatch.setattr(matrix, "weaker_table", lambda found: "| weaker |")
+    monkeypatch.setattr(matrix, "wrong_table", lambda found: "| wrong |")
+    for name in ("weaker", "wrong"):
+        monkeypatch.setattr(matrix, name, dict)
     done = CliRunner().invoke(app, ["report", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / "report.md").read_text()

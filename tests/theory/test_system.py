@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from broken_engines import BROKEN
-from mutants import INTACT, MUTANTS
 from networks import IN_PROCESS, Problem, assert_same_bits, state
 
 from ddg_ref.engines import ENGINES
@@ -17,6 +16,7 @@ from ddg_ref.optimizers import OptimizerState
 from theory.claims import CLAIMS
 from theory.delayed import ddg
 from theory.system import BITWISE, OPTIMIZERS, NetworkFunction, SystemCase, Watched
+from theory.wrong import INTACT, MUTANTS
 
 CASE = SystemCase("mlp", "sgd", "harmonic", "threads", "float64", cuts=(2, 4), iterations=7, seed=1)
 NETWORKS = {"mlp": (1, 2, 4, 6), "cnn": (3, 6, 7, 10), "resnet": (3, 4, 7, 9)}

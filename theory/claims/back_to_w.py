@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome, rounding, worst
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, rounding, worst
 from theory.delayed import Iteration
 from theory.strategies import cases
 
 
-def check(case: Case, iteration: Iteration) -> Outcome:
+def measure(case: Case, iteration: Iteration) -> Judge:
     """f(w^t) - f(x^t), the largest over all histories, against its bound, for every t."""
     run, problem = case.run(iteration), case.problem
-    gap = problem.f(run.w) - problem.f(run.x)
-    bound = bounds.back_to_w(case.gamma, problem.L, problem.gradient_bound(), case.K)
-    return worst(np.asarray(gap.max(axis=1)), bound, rounding(problem.f(run.w)))
+    gap = np.asarray((problem.f(run.w) - problem.f(run.x)).max(axis=1))
+    M, slack = problem.gradient_bound(), rounding(problem.f(run.w))
+    return lambda K: worst(gap, bounds.back_to_w(case.gamma, problem.L, M, K), slack)
 
 
 CLAIM = Claim(
@@ -26,5 +26,6 @@ CLAIM = Claim(
     source="ours, PROOFS.md section 2",
     kind=Kind.UPPER_BOUND,
     strategy=cases(),
-    check=check,
+    check=BoundInK(measure),
+    adversaries=adversaries.SLOPE,
 )

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
-from theory.claims.mean_square import mean_square
+from theory.claims.claim import BoundInK, Claim, Judge, Kind
+from theory.claims.mean_square import against, mean_square
 from theory.delayed import Iteration
 from theory.strategies import cases
 
@@ -18,17 +18,16 @@ def _lin_rate(A: float, L: float, M: float, K: int, T: int) -> float:
     return bounds.theorem_1_lin(A, L, M, K, bounds.theorem_1_lin_best_step(A, L, M, K, T), T)
 
 
-def checker(step: Callable[..., float], rate: Callable[..., float]) -> Callable[[Case, Iteration], Outcome]:
+def checker(step: Callable[..., float], rate: Callable[..., float]) -> BoundInK:
     """S_T at the step size step(A, L, M, K, T) against rate(A, L, M, K, T)."""
 
-    def check(case: Case, iteration: Iteration) -> Outcome:
-        problem = case.problem
-        constants = (case.A, problem.L, problem.gradient_bound(), case.K, case.T)
-        S = mean_square(replace(case, gamma_L=problem.L * step(*constants)), iteration)
-        allowed = rate(*constants)
-        return Outcome(S.mean, allowed, S.uncertainty + 1e-12 * allowed)
+    def measure(case: Case, iteration: Iteration) -> Judge:
+        problem, T = case.problem, case.T
+        A, L, M = case.A, problem.L, problem.gradient_bound()
+        S = mean_square(replace(case, gamma_L=L * step(A, L, M, case.K, T)), iteration)
+        return lambda K: against(S, rate(A, L, M, K, T))
 
-    return check
+    return BoundInK(measure)
 
 
 def _claim(form: str, right_side: str, step: Callable[..., float], rate: Callable[..., float]) -> Claim:
@@ -40,6 +39,7 @@ def _claim(form: str, right_side: str, step: Callable[..., float], rate: Callabl
         kind=Kind.UPPER_BOUND,
         strategy=cases(sampled=True).filter(lambda case: case.A > 1e-9),
         check=checker(step, rate),
+        adversaries=adversaries.WAIT,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from theory.cases import Case
@@ -34,18 +36,28 @@ class Outcome:
     """Both sides of a statement on one case, its worst iteration and history.
 
     `slack` is how far `measured` may exceed the truth: rounding, or the width of a Monte Carlo interval.
-    `note` says, for a counterexample, what happens in numbers.
+    `note` says, for a counterexample, what happens in numbers. `undelayed` is the strain on the same bound with 1 in
+    place of K, nan where there is no K in it.
     """
 
     measured: float
     bound: float
     slack: float = 0.0
     note: str = ""
+    undelayed: float = math.nan
 
     @property
     def ratio(self) -> float:
         """measured/bound; nan where the bound is not positive."""
         return self.measured / self.bound if self.bound > 0 else float("nan")
+
+    @property
+    def strain(self) -> float:
+        """(measured - slack)/bound: above 1 exactly where an upper bound fails."""
+        excess = self.measured - self.slack
+        if self.bound == 0:
+            return math.inf if excess > 0 else 0.0
+        return excess / self.bound
 
     def violates(self, kind: Kind) -> bool:
         """Whether the statement fails here. What is not a number fails."""
@@ -54,10 +66,26 @@ class Outcome:
         return not self.measured - self.slack <= self.bound
 
 
+Judge: TypeAlias = Callable[[int], Outcome]
+"""Both sides on a case that has been measured, once the K that the bound believes in is given."""
+
+
+@dataclass(frozen=True)
+class BoundInK:
+    """The check of a bound that depends on K: `measure` measures, and what it returns holds that against the bound for
+    any K. The claim is about the case's own K; what smaller ones say shows whether it sees the delay."""
+
+    measure: Callable[[Any, Iteration], Judge]
+
+    def __call__(self, case: Any, iteration: Iteration) -> Outcome:
+        judge = self.measure(case, iteration)
+        return replace(judge(case.K), undelayed=judge(1).strain)
+
+
 @dataclass(frozen=True)
 class Claim:
-    """One statement. `check(case, iteration)` measures it on a case drawn from `strategy`, of type
-    `case_type`."""
+    """One statement. `check(case, iteration)` measures it on a case drawn from `strategy`, of type `case_type`, or on
+    one of `adversaries`, which come near to the bound."""
 
     id: str
     statement: str
@@ -67,6 +95,15 @@ class Claim:
     strategy: SearchStrategy[Any]
     check: Callable[[Any, Iteration], Outcome]
     case_type: type[Any] = Case
+    adversaries: tuple[Any, ...] = ()
+
+    @property
+    def cases(self) -> SearchStrategy[Any]:
+        """What an examination draws from: adversaries, until each has been drawn, in turn with other cases."""
+        if not self.adversaries:
+            return self.strategy
+        adversaries = st.sampled_from(self.adversaries)
+        return st.booleans().flatmap(lambda adverse: adversaries if adverse else self.strategy)
 
 
 def worst(measured: Array | float, bound: Array | float, slack: Array | float = 0.0) -> Outcome:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome, rounding, worst
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, rounding, worst
 from theory.delayed import Iteration
 from theory.steps import KINDS
 from theory.strategies import cases
 
 
-def check(case: Case, iteration: Iteration) -> Outcome:
+def measure(case: Case, iteration: Iteration) -> Judge:
     """||w^t - x^t|| for every t and history."""
     run = case.run(iteration)
     M = case.problem.gradient_bound()
     measured = np.linalg.norm(run.w - run.x, axis=-1).max(axis=1)
-    allowed = np.array([bounds.distance(case.gammas, M, case.K, t) for t in range(case.T + 1)])
-    return worst(measured, allowed, rounding(run.w))
+    return lambda K: worst(
+        measured, np.array([bounds.distance(case.gammas, M, K, t) for t in range(case.T + 1)]), rounding(run.w)
+    )
 
 
 CLAIM = Claim(
@@ -28,5 +29,6 @@ CLAIM = Claim(
     source="ours, PROOFS.md section 1, Lemma V0",
     kind=Kind.UPPER_BOUND,
     strategy=cases(steps=KINDS, min_K=2),
-    check=check,
+    check=BoundInK(measure),
+    adversaries=adversaries.SLOPE,
 )

@@ -7,32 +7,32 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome, rounding, worst
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, rounding, worst
 from theory.delayed import Iteration
 from theory.exact import given_history
 from theory.strategies import cases
 
 
-def checker(bound: Callable[..., float], share: float) -> Callable[[Case, Iteration], Outcome]:
+def checker(bound: Callable[..., float], share: float) -> BoundInK:
     """Measure E[f(x^{t+1})|F_t] - f(x^t) + share gamma ||grad f(w^t)||^2 against what remains of `bound`, its
     noise term, for every t and every history."""
 
-    def check(case: Case, iteration: Iteration) -> Outcome:
+    def measure(case: Case, iteration: Iteration) -> Judge:
         run, problem = case.run(iteration), case.problem
         f = problem.f(run.x)
         grad2 = (problem.grad(run.w) ** 2).sum(axis=-1)
         measured = [
             given_history(f[t + 1] - f[t] + share * case.gamma * grad2[t], case.n, t).max() for t in range(case.T)
         ]
-        noise = bound(case.gamma, problem.L, problem.gradient_bound(), case.K, grad2=0.0)
-        return worst(np.array(measured), noise, rounding(f))
+        M, slack = problem.gradient_bound(), rounding(f)
+        return lambda K: worst(np.array(measured), bound(case.gamma, problem.L, M, K, grad2=0.0), slack)
 
-    return check
+    return BoundInK(measure)
 
 
-def _claim(form: str, statement: str, bound: Callable[..., float], share: float) -> Claim:
+def _claim(form: str, statement: str, bound: Callable[..., float], share: float, near: tuple[Case, ...]) -> Claim:
     return Claim(
         id=form,
         statement=statement,
@@ -41,6 +41,7 @@ def _claim(form: str, statement: str, bound: Callable[..., float], share: float)
         kind=Kind.UPPER_BOUND,
         strategy=cases(),
         check=checker(bound, share),
+        adversaries=near,
     )
 
 
@@ -49,6 +50,7 @@ CLAIM = _claim(
     r"E[f(x^{t+1})|F_t] \le f(x^t) - \gamma\|\nabla f(w^t)\|^2 + \gamma^2 L M (K - 1/2)",
     bounds.lemma_v,
     1.0,
+    adversaries.BEND,
 )
 HALF = _claim(
     "lemma-v-half",
@@ -56,4 +58,5 @@ HALF = _claim(
     r"+ \tfrac{\gamma^2 L M}{2}(1 + \gamma L (K-1)^2)",
     bounds.lemma_v_half,
     0.5,
+    adversaries.MINIMUM,
 )

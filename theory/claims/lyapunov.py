@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome, rounding, worst
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, rounding, worst
 from theory.delayed import Iteration
 from theory.families import FAMILIES
 from theory.strategies import below_d0, cases
 
 
-def check(case: Case, iteration: Iteration) -> Outcome:
+def measure(case: Case, iteration: Iteration) -> Judge:
     """The decrease that is promised against V_t - V_{t+1}, at every t."""
     run, problem = case.run(iteration), case.problem
     grad2 = (problem.grad(run.w) ** 2).sum(axis=-1)[:, 0]
@@ -20,8 +20,8 @@ def check(case: Case, iteration: Iteration) -> Outcome:
     for t in range(case.T + 1):
         for r in range(1, min(case.K - 1, t) + 1):
             V[t] += case.gamma**2 * problem.L / 2 * (case.K - r) * grad2[t - r]
-    promised = bounds.lyapunov_decrease(case.gamma, problem.L, case.K, grad2[:-1])
-    return worst(promised, V[:-1] - V[1:], rounding(V, np.abs(problem.f_star)))
+    slack = rounding(V, np.abs(problem.f_star))
+    return lambda K: worst(bounds.lyapunov_decrease(case.gamma, problem.L, K, grad2[:-1]), V[:-1] - V[1:], slack)
 
 
 CLAIM = Claim(
@@ -32,5 +32,6 @@ CLAIM = Claim(
     source="ours, PROOFS.md section 5, Theorem D0",
     kind=Kind.UPPER_BOUND,
     strategy=cases(tuple(FAMILIES), gamma_L=below_d0, samples=(1,)),
-    check=check,
+    check=BoundInK(measure),
+    adversaries=adversaries.BEND,
 )

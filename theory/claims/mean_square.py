@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from theory.cases import Case
-from theory.claims.claim import Outcome
+from theory.claims.claim import BoundInK, Judge, Outcome
 from theory.delayed import Iteration
 from theory.exact import Estimate, expectation
 
@@ -18,12 +18,17 @@ def mean_square(case: Case, iteration: Iteration) -> Estimate:
     return expectation(per_sequence, case.sequences, ceiling)
 
 
-def check_mean_square(bound: Callable[..., float]) -> Callable[[Case, Iteration], Outcome]:
+def against(estimate: Estimate, allowed: float) -> Outcome:
+    """An estimated mean, which may be uncertain, and the bound that it must respect up to rounding."""
+    return Outcome(estimate.mean, allowed, estimate.uncertainty + 1e-12 * allowed)
+
+
+def check_mean_square(bound: Callable[..., float]) -> BoundInK:
     """S_T against bound(A, L, M, K, gamma, T)."""
 
-    def check(case: Case, iteration: Iteration) -> Outcome:
+    def measure(case: Case, iteration: Iteration) -> Judge:
         S, problem = mean_square(case, iteration), case.problem
-        allowed = bound(case.A, problem.L, problem.gradient_bound(), case.K, case.gamma, case.T)
-        return Outcome(S.mean, allowed, S.uncertainty + 1e-12 * allowed)
+        A, M = case.A, problem.gradient_bound()
+        return lambda K: against(S, bound(A, problem.L, M, K, case.gamma, case.T))
 
-    return check
+    return BoundInK(measure)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from theory import bounds, stability
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, Outcome
 from theory.delayed import Iteration
 from theory.problems import Array, split
 from theory.strategies import seeds
@@ -44,13 +44,17 @@ def _is_ddg(H: Array, case: QuadraticCase, gamma: float, iteration: Iteration) -
     return stability.deviation(H, split(len(H), case.K), gamma, iteration) < 1e-11
 
 
-def check_stable(case: QuadraticCase, iteration: Iteration) -> Outcome:
+def measure_stable(case: QuadraticCase, iteration: Iteration) -> Judge:
     """Spectral radius at 0.999 of the threshold on a random H, after making sure that the matrix is DDG's."""
     H = case.random()
-    gamma = 0.999 * bounds.quadratic_threshold(case.K) / case.curvature
-    if not _is_ddg(H, case, gamma, iteration):
-        return Outcome(math.inf, 1.0, note="the iterates do not follow the transition matrix of DDG")
-    return Outcome(stability.spectral_radius(H, split(len(H), case.K), gamma), 1.0)
+
+    def judge(K: int) -> Outcome:
+        gamma = 0.999 * bounds.quadratic_threshold(K) / case.curvature
+        if not _is_ddg(H, case, gamma, iteration):
+            return Outcome(math.inf, 1.0, note="the iterates do not follow the transition matrix of DDG")
+        return Outcome(stability.spectral_radius(H, split(len(H), case.K), gamma), 1.0)
+
+    return judge
 
 
 def check_sharp(case: QuadraticCase, iteration: Iteration) -> Outcome:
@@ -78,7 +82,8 @@ STABLE = Claim(
     source="ours, PROOFS.md section 5; for one pure delay Levin and May, 1976",
     kind=Kind.UPPER_BOUND,
     strategy=_cases,
-    check=check_stable,
+    check=BoundInK(measure_stable),
+    adversaries=(QuadraticCase(2, 1, 1.0, 0), QuadraticCase(3, 0, 1.0, 0)),
     case_type=QuadraticCase,
 )
 SHARP = Claim(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.claims.claim import Claim, Kind
 from theory.claims.mean_square import check_mean_square
 from theory.strategies import STEPS_UP_TO_1, cases
@@ -16,4 +16,5 @@ CLAIM = Claim(
     kind=Kind.UPPER_BOUND,
     strategy=cases(gamma_L=STEPS_UP_TO_1, sampled=True),
     check=check_mean_square(bounds.theorem_1),
+    adversaries=adversaries.CYCLE,
 )

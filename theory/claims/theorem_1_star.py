@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.claims.claim import Claim, Kind
 from theory.claims.mean_square import check_mean_square
 from theory.strategies import cases
@@ -19,6 +19,7 @@ def _claim(form: str, right_side: str, bound: Callable[..., float]) -> Claim:
         kind=Kind.UPPER_BOUND,
         strategy=cases(sampled=True),
         check=check_mean_square(bound),
+        adversaries=adversaries.DESCENT + adversaries.CIRCLE,
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import BoundInK, Claim, Judge, Kind
+from theory.claims.mean_square import against
 from theory.delayed import Iteration, Run
 from theory.exact import expectation
 from theory.problems import Array
@@ -31,20 +32,19 @@ def shifted(case: Case, run: Run) -> Array:
     return total
 
 
-def checker(left: Callable[[Case, Run], Array], bound: Callable[..., float]) -> Callable[[Case, Iteration], Outcome]:
+def checker(left: Callable[[Case, Run], Array], bound: Callable[..., float]) -> BoundInK:
     """E of the left side against bound(A, L, M, K, gammas, T)."""
 
-    def check(case: Case, iteration: Iteration) -> Outcome:
+    def measure(case: Case, iteration: Iteration) -> Judge:
         problem, M = case.problem, case.problem.gradient_bound()
         ceiling = M * float(case.gammas[: case.T].sum())
         measured = expectation(left(case, case.run(iteration)), case.sequences, ceiling)
-        allowed = bound(case.A, problem.L, M, case.K, case.gammas, case.T)
-        return Outcome(measured.mean, allowed, measured.uncertainty + 1e-12 * allowed)
+        return lambda K: against(measured, bound(case.A, problem.L, M, K, case.gammas, case.T))
 
-    return check
+    return BoundInK(measure)
 
 
-def _claim(form: str, statement: str, steps: tuple[str, ...], check: Callable[..., Outcome]) -> Claim:
+def _claim(form: str, statement: str, steps: tuple[str, ...], check: BoundInK, near: tuple[Case, ...]) -> Claim:
     return Claim(
         id=f"theorem-2-{form}",
         statement=statement,
@@ -53,6 +53,7 @@ def _claim(form: str, statement: str, steps: tuple[str, ...], check: Callable[..
         kind=Kind.UPPER_BOUND,
         strategy=cases(steps=steps, sampled=True),
         check=check,
+        adversaries=near,
     )
 
 
@@ -61,16 +62,19 @@ SHIFTED = _claim(
     r"\sum_t\sum_k\gamma_{t+d_k}E\|\nabla_k f(w^t)\|^2 \le A + LM(K-1/2)\sum\gamma_t^2",
     monotone,
     checker(shifted, bounds.theorem_2_shifted),
+    adversaries.DESCENT + adversaries.CIRCLE,
 )
 WEIGHTED = _claim(
     "weighted",
     r"\sum_t\gamma_t E\|\nabla f(w^t)\|^2 \le A + LM(K-1/2)\sum\gamma_t^2 + M\sum(\gamma_t-\gamma_{t+K-1})",
     monotone,
     checker(weighted, bounds.theorem_2_weighted),
+    adversaries.DESCENT + adversaries.CIRCLE,
 )
 HARMONIC = _claim(
     "harmonic",
     r"\sum_t\gamma_t E\|\nabla f(w^t)\|^2 \le 2A + LM(K-1/2+4(K-1)^2)\sum\gamma_t^2",
     ("harmonic",),
     checker(weighted, bounds.theorem_2_harmonic),
+    adversaries.WAIT_HARMONIC,
 )

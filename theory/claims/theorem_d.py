@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from theory import bounds
+from theory import adversaries, bounds
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
-from theory.claims.mean_square import mean_square
+from theory.claims.claim import BoundInK, Claim, Judge, Kind, Outcome
+from theory.claims.mean_square import against, mean_square
 from theory.delayed import Iteration
 from theory.families import FAMILIES
 from theory.strategies import below_d0, cases, half_d0
 
 
-def check_exact_gradients(case: Case, iteration: Iteration) -> Outcome:
+def exact_gradients(case: Case, iteration: Iteration) -> Judge:
     """S_T at n = 1 against Theorem D0."""
     S = mean_square(case, iteration)
-    allowed = bounds.theorem_d0(case.A, case.problem.L, case.K, case.gamma, case.T)
-    return Outcome(S.mean, allowed, 1e-12 * allowed)
+    return lambda K: against(S, bounds.theorem_d0(case.A, case.problem.L, K, case.gamma, case.T))
 
 
-def checker(bound: Callable[..., float]) -> Callable[[Case, Iteration], Outcome]:
+def checker(bound: Callable[..., float]) -> BoundInK:
     """S_T, enumerated, against bound(A, L, nu^2, K, gamma, T)."""
 
-    def check(case: Case, iteration: Iteration) -> Outcome:
+    def measure(case: Case, iteration: Iteration) -> Judge:
         S, problem = mean_square(case, iteration), case.problem
-        allowed = bound(case.A, problem.L, problem.variance, case.K, case.gamma, case.T)
-        return Outcome(S.mean, allowed, 1e-12 * allowed)
+        return lambda K: against(S, bound(case.A, problem.L, problem.variance, K, case.gamma, case.T))
 
-    return check
+    return BoundInK(measure)
+
+
+def simple(case: Case, iteration: Iteration) -> Judge:
+    """S_T, enumerated, against Theorem D's simple form. K is in its condition alone, gamma L <= 1/(2K-1): for another K
+    the step is the same share of what that K allows."""
+
+    def judge(K: int) -> Outcome:
+        at = case if K == case.K else replace(case, gamma_L=case.gamma_L * (2 * case.K - 1) / (2 * K - 1))
+        allowed = bounds.theorem_d_simple(at.A, at.problem.L, at.problem.variance, K, at.gamma, at.T)
+        return against(mean_square(at, iteration), allowed)
+
+    return judge
 
 
 D0 = Claim(
@@ -38,7 +49,8 @@ D0 = Claim(
     source="ours, PROOFS.md section 5, Theorem D0",
     kind=Kind.UPPER_BOUND,
     strategy=cases(tuple(FAMILIES), gamma_L=below_d0, samples=(1,)),
-    check=check_exact_gradients,
+    check=BoundInK(exact_gradients),
+    adversaries=adversaries.DECAY,
 )
 D = Claim(
     id="theorem-d",
@@ -49,6 +61,7 @@ D = Claim(
     kind=Kind.UPPER_BOUND,
     strategy=cases(tuple(FAMILIES), gamma_L=below_d0),
     check=checker(bounds.theorem_d),
+    adversaries=adversaries.DECAY,
 )
 SIMPLE = Claim(
     id="theorem-d-simple",
@@ -57,5 +70,6 @@ SIMPLE = Claim(
     source="ours, PROOFS.md section 5, Theorem D",
     kind=Kind.UPPER_BOUND,
     strategy=cases(tuple(FAMILIES), gamma_L=half_d0),
-    check=checker(bounds.theorem_d_simple),
+    check=BoundInK(simple),
+    adversaries=adversaries.DECAY[:2],
 )

@@ -1,13 +1,23 @@
-"""DDG, broken in one place each: what the identity claims must notice."""
+"""DDG, wrong in one place each: what the claims are asked to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
+from theory.delayed import Iteration, Objective
+from theory.optimizers import Rule
+from theory.problems import Array
 
-def iterate(gradient_for):
+Choice = Callable[[Objective, Array, Array, int, int, int], Array | None]
+
+
+def iterate(gradient_for: Choice) -> Iteration:
     """An iteration whose block k takes gradient_for(problem, w, samples, t, d_k, k), or nothing where that is
     None."""
 
-    def iteration(problem, w0, samples, rule):
+    def iteration(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
         R, T = samples.shape
         K = len(problem.blocks)
         w = np.empty((T + 1, R, len(w0)), dtype=w0.dtype)
@@ -24,19 +34,19 @@ def iterate(gradient_for):
     return iteration
 
 
-def _intact(problem, w, samples, t, delay, k):
+def _intact(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return problem.gradient(samples[:, t - delay], w[t - delay]) if t >= delay else None
 
 
-def _delay_too_long(problem, w, samples, t, delay, k):
+def _delay_too_long(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return _intact(problem, w, samples, t, delay + 1 if delay else 0, k)
 
 
-def _delay_too_short(problem, w, samples, t, delay, k):
+def _delay_too_short(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return _intact(problem, w, samples, t, max(0, delay - 1), k)
 
 
-def _fresh_weights_in_the_upper_blocks(problem, w, samples, t, delay, k):
+def _fresh_upper_blocks(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     if t < delay:
         return None
     mixed = w[t - delay].copy()
@@ -45,15 +55,15 @@ def _fresh_weights_in_the_upper_blocks(problem, w, samples, t, delay, k):
     return problem.gradient(samples[:, t - delay], mixed)
 
 
-def _wrong_sample(problem, w, samples, t, delay, k):
+def _wrong_sample(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return problem.gradient(samples[:, t], w[t - delay]) if t >= delay else None
 
 
-def _no_warm_up_rule(problem, w, samples, t, delay, k):
+def _no_warm_up_rule(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return _intact(problem, w, samples, max(t, delay), delay, k)
 
 
-def _current_weights(problem, w, samples, t, delay, k):
+def _current_weights(problem: Objective, w: Array, samples: Array, t: int, delay: int, k: int) -> Array | None:
     return problem.gradient(samples[:, t - delay], w[t]) if t >= delay else None
 
 
@@ -61,20 +71,20 @@ INTACT = iterate(_intact)
 MUTANTS = {
     "delay one too long": iterate(_delay_too_long),
     "delay one too short": iterate(_delay_too_short),
-    "fresh weights in the upper blocks": iterate(_fresh_weights_in_the_upper_blocks),
+    "fresh weights in the upper blocks": iterate(_fresh_upper_blocks),
     "wrong sample": iterate(_wrong_sample),
     "missing warm-up rule": iterate(_no_warm_up_rule),
     "current weights instead of stashed": iterate(_current_weights),
 }
 
 
-def uphill(problem, w0, samples, rule):
+def uphill(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
     """Gradient ascent with DDG's delays: what an upper bound must not survive."""
 
     class Climb:
         blocks = problem.blocks
 
-        def gradient(self, i, w):
-            return -problem.gradient(i, w)
+        def gradient(self, i: int | Array, w: Array) -> Array:
+            return np.asarray(-problem.gradient(i, w))
 
     return INTACT(Climb(), w0, samples, rule)
