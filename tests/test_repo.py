@@ -12,8 +12,8 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "cache", "errors", "methods", "timeline"],
-    ["devices"],
+    ["arrays", "cache", "console", "errors", "methods", "timeline"],
+    ["devices", "files"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
