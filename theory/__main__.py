@@ -33,6 +33,8 @@ def verdict(examination: Examination) -> str:
     kind = examination.claim.kind
     if examination.examples == 0:
         return "not examined"
+    if not examination.finite:
+        return "[red]NOT FINITE[/]"
     if examination.as_expected:
         return f"[green]{EXPECTED[kind]}[/]"
     return "[red]NOT REFUTED[/]" if kind is Kind.FALSE_AS_STATED else "[red]VIOLATED[/]"
@@ -40,7 +42,7 @@ def verdict(examination: Examination) -> str:
 
 def sides(kind: Kind, outcome: Outcome) -> str:
     """measured/bound in figures; for a statement that is false, both sides of the counterexample."""
-    if kind is Kind.FALSE_AS_STATED:
+    if kind is Kind.FALSE_AS_STATED and outcome.finite:
         relation = ">" if outcome.violates(kind) else "<="
         return f"{outcome.measured:.3g} {relation} {outcome.bound:.3g}"
     if math.isnan(outcome.ratio):

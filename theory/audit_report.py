@@ -26,7 +26,7 @@ samples have no gradient of their own.
 def assumptions(a: Audit) -> list[tuple[str, str, str]]:
     """(condition, what was seen, verdict)."""
     gamma_L, K = a.plan.lr * a.L, a.plan.modules
-    longest = max(segment.length for segment in a.segments)
+    longest = float(np.max([segment.length for segment in a.segments]))
 
     def step(condition: str, limit: float) -> tuple[str, str, str]:
         over = sum(a.plan.lr * segment.L > limit for segment in a.segments)
@@ -117,7 +117,7 @@ def figure(a: Audit) -> Figure:
 
     at = [segment.t for segment in a.segments]
     gamma = a.plan.lr
-    hessian = [gamma * max(segment.hessian) for segment in a.segments]
+    hessian = [gamma * float(np.max(segment.hessian)) for segment in a.segments]
     secant = [gamma * segment.secant for segment in a.segments]
     right.plot(at, hessian, "o-", color=COLOURS["lin"], label="power iteration at w, x, and between")
     moved = [place for place, segment in enumerate(a.segments) if segment.length > 0]

@@ -187,11 +187,13 @@ class Replayed:
 
     @property
     def agrees(self) -> bool:
-        """Same verdict, and both sides within 1e-6 of what was recorded, or of their rounding."""
+        """Same verdict, and both sides, which are numbers, within 1e-6 of what was recorded, or of their rounding."""
         old, new = self.recorded.outcome, self.again.outcome
         tolerance = 1e-6 * (abs(old.bound) + abs(old.measured)) + old.slack
         return (
-            old.violates(self.claim.kind) == new.violates(self.claim.kind)
+            old.finite
+            and new.finite
+            and old.violates(self.claim.kind) == new.violates(self.claim.kind)
             and abs(old.measured - new.measured) <= tolerance
             and abs(old.bound - new.bound) <= tolerance
         )

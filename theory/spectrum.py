@@ -20,7 +20,7 @@ STEP = 1e-5
 def secant_ratio(difference: Array, segment: Array) -> float:
     """||grad f(b) - grad f(a)|| / ||b - a||; 0 for a segment of length 0, which says nothing."""
     length = float(np.linalg.norm(segment))
-    return float(np.linalg.norm(difference)) / length if length > 0 else 0.0
+    return float(np.linalg.norm(difference)) / length if length != 0 else 0.0
 
 
 def curvature(grad: Callable[[Array], Array], w: Array, v: Array, iterations: int) -> tuple[float, Array]:

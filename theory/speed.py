@@ -124,7 +124,7 @@ def period(times: Times, schedule: str) -> float:
         S[-1] = 0
         alone = (F + B + U + S).max()
         pairs = (F[:-1] + F[1:] + B[1:] + S[:-1] + 2 * latency) / 2
-        return float(max(alone, pairs.max(initial=0.0)))
+        return float(np.maximum(alone, pairs.max(initial=0.0)))
     if latency == 0:
         return float((F + B + U).max())
     crossing = 2 if schedule == "decoupled" else 1
@@ -148,8 +148,8 @@ def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float
     integer("iterations", iterations, 2)
     finished = simulate(times, schedule, iterations)
     middle, last = iterations // 2, iterations - 1
-    longest = max(finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K))
-    return longest / (iterations - middle)
+    longest = np.max([finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K)])
+    return float(longest) / (iterations - middle)
 
 
 def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:

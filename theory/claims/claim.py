@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import wraps
+from typing import Any, TypeAlias
 
 import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from theory.cases import Case
-from theory.delayed import Iteration
+from theory.checks import NotFiniteError, finite
+from theory.delayed import Iteration, Objective
+from theory.optimizers import Rule
 from theory.problems import Array
+
+Check: TypeAlias = "Callable[[Any, Iteration], Outcome]"
 
 
 class Kind(Enum):
@@ -35,6 +41,9 @@ class Outcome:
 
     `slack` is how far `measured` may exceed the truth: rounding, or the width of a Monte Carlo interval.
     `note` says, for a counterexample, what happens in numbers.
+
+    What is not finite says nothing: the check failed,
+    whatever the kind of the claim.
     """
 
     measured: float
@@ -47,8 +56,15 @@ class Outcome:
         """measured/bound; nan where the bound is not positive."""
         return self.measured / self.bound if self.bound > 0 else float("nan")
 
+    @property
+    def finite(self) -> bool:
+        """Whether both sides and the slack are numbers."""
+        return all(math.isfinite(number) for number in (self.measured, self.bound, self.slack))
+
     def violates(self, kind: Kind) -> bool:
-        """Whether the statement fails here. What is not a number fails."""
+        """Whether the statement fails here. What is not finite violates what must hold, and refutes nothing."""
+        if not self.finite:
+            return kind is not Kind.FALSE_AS_STATED
         if kind is Kind.STABILITY_THRESHOLD:
             return not abs(self.measured - self.bound) <= self.slack
         return not self.measured - self.slack <= self.bound
@@ -56,8 +72,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement. `check(case, iteration)` measures it on a case drawn from `strategy`, of type
-    `case_type`."""
+    """One statement. `check(case, iteration)` measures it on a case drawn from `strategy`, of type `case_type`.
+
+    Whatever it looks at, its outcome is not finite if one number of the iterates is not.
+    """
 
     id: str
     statement: str
@@ -65,19 +83,46 @@ class Claim:
     source: str
     kind: Kind
     strategy: SearchStrategy[Any]
-    check: Callable[[Any, Iteration], Outcome]
+    check: Check
     case_type: type[Any] = Case
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "check", _watching(self.check))
+
+
+def _watching(check: Check) -> Check:
+    """`check`, with an outcome that is not finite where it meets what is not, or arithmetic fails."""
+
+    @wraps(check)
+    def watched(case: Any, iteration: Iteration) -> Outcome:
+        def iterates(problem: Objective, w0: Array, samples: Array, rule: Rule) -> Array:
+            return finite("w", iteration(problem, w0, samples, rule))
+
+        try:
+            return check(case, iterates)
+        except (NotFiniteError, ArithmeticError) as error:  # such as a loss that diverges in ddg_ref
+            return Outcome(math.nan, math.nan, note=f"{type(error).__name__}: {error}")
+
+    return watched
 
 
 def worst(measured: Array | float, bound: Array | float, slack: Array | float = 0.0) -> Outcome:
-    """The entry with the largest excess over its bound if there is one, else the largest ratio."""
+    """The entry with the largest excess over its bound if there is one, else the largest ratio; before all others one
+    that is not finite."""
     m, b, s = (np.ravel(a) for a in np.broadcast_arrays(measured, bound, slack))
-    excess = m - s - b
-    if not (excess <= 0).all():
-        at = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
+    known = np.isfinite(m) & np.isfinite(b) & np.isfinite(s)
+    if not known.all():
+        at = int(np.argmin(known))
+    elif ((excess := m - s - b) > 0).any():
+        at = int(np.argmax(excess))
     else:
         at = int(np.argmax(np.where(b > s, m / np.where(b > s, b, 1), -np.inf)))
     return Outcome(float(m[at]), float(b[at]), float(s[at]))
+
+
+def largest(*deviations: Array | float) -> float:
+    """The largest size of all entries, 0 if there are none; NaN if one of them is, which Python's max may pass over."""
+    return float(np.max([np.max(np.abs(deviation), initial=0.0) for deviation in deviations], initial=0.0))
 
 
 def rounding(*sizes: Array | float) -> float:
