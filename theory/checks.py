@@ -16,12 +16,20 @@ class NotFiniteError(ValueError):
     """NaN or infinite, where only a number means something."""
 
 
+def shown(value: object) -> str:
+    """`value` on one short line."""
+    try:
+        return f"{' '.join(repr(value).split()):.80}"
+    except ValueError:  # an integer of more digits than Python prints
+        return f"{type(value).__name__} of many digits"
+
+
 def integer(name: str, value: object, low: int) -> int:
     """`value` as an int >= `low`; a bool, a float or a string is refused (ValueError)."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ValueError(f"{name}: expected an integer >= {low}, got {value!r}; pass a whole number")
+        raise ValueError(f"{name}: expected an integer >= {low}, got {shown(value)}; pass a whole number")
     if value < low:
-        raise ValueError(f"{name}: expected an integer >= {low}, got {value}; pass at least {low}")
+        raise ValueError(f"{name}: expected an integer >= {low}, got {shown(value)}; pass at least {low}")
     return int(value)
 
 
@@ -41,7 +49,7 @@ def nonnegative(name: str, value: object) -> float:
 
 
 def _number(name: str, value: object, range_: str, inside: Callable[[float], bool], hint: str) -> float:
-    refusal = f"{name}: expected a finite number{range_}, got {value!r}; {hint}"
+    refusal = f"{name}: expected a finite number{range_}, got {shown(value)}; {hint}"
     if not isinstance(value, Real | Decimal) or isinstance(value, bool):
         raise ValueError(refusal)
     try:

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from theory.checks import finite, nonnegative, positive
+from theory.checks import nonnegative, positive
 from theory.problems import Array
+from theory.symbols import steps
 
 State: TypeAlias = tuple[Any, ...]
 
@@ -35,8 +36,7 @@ class SGD:
     gammas: Array
 
     def __post_init__(self) -> None:
-        if not (finite("gamma", self.gammas) > 0).all():
-            raise ValueError(f"gamma: expected step sizes > 0, got {min(self.gammas)}; pass positive steps")
+        steps("gamma", self.gammas)
 
     def start(self, w: Array) -> State:
         return ()
