@@ -54,6 +54,26 @@ def replacing(path: Path) -> Iterator[Path]:
                 unfinished.unlink(missing_ok=True)
 
 
+class _Enough(Exception):  # noqa: N818 - not an error
+    """A file could be made."""
+
+
+def expect_writable(path: Path) -> None:
+    """Raise WriteError, one line, if no file can be made at `path` now. What is there stays, and nothing else does."""
+    with suppress(_Enough), replacing(path) as unfinished:
+        if path.is_dir() or unfinished != path.resolve():
+            unfinished.write_bytes(b"\n")
+        raise _Enough
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and those above it, unless it is there. Raises WriteError, one line."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be made ({reason(error)}); name another place") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Make `text` the content of `path`, in UTF-8. Raises WriteError."""
     with replacing(path) as unfinished:

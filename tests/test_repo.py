@@ -44,6 +44,9 @@ BOTTOM = {"layers", "losses", "optimizers", "schedules"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
 
+TOOLS = ("ddg_ref.console", "ddg_ref.errors", "ddg_ref.files")
+"""What knows nothing of training: how results are printed and written."""
+
 DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}
 """Where ddg_ref compares itself with its theory, and with what; that part of the theory does not know ddg_ref."""
 
@@ -127,7 +130,8 @@ def test_cupy_is_imported_in_one_place():
 
 
 def knows_ddg_ref(source: str) -> bool:
-    return any(name.partition(".")[0] == "ddg_ref" for name in imports(source, everywhere=True))
+    found = imports(source, everywhere=True)
+    return any(name.partition(".")[0] == "ddg_ref" and not name.startswith(TOOLS) for name in found)
 
 
 def test_the_theory_stands_alone():
@@ -154,11 +158,17 @@ def test_the_theory_is_asked_in_one_place():
         ("def f():\n    import ddg_ref", False, True),
         ("if TYPE_CHECKING:\n    from ddg_ref import layers", False, True),
         ("import ddg_reference\n'ddg_ref'", False, False),
+        ("from ddg_ref.files import write_text\nimport ddg_ref.modules", True, True),
     ],
 )
 def test_imports_are_found(source, at_load, in_all):
     assert any(name.partition(".")[0] == "ddg_ref" for name in imports(source)) is at_load
     assert knows_ddg_ref(source) is in_all
+
+
+def test_tools_are_no_knowledge_of_ddg_ref():
+    assert not knows_ddg_ref("from ddg_ref.files import write_text\nfrom ddg_ref.console import console")
+    assert knows_ddg_ref("from ddg_ref import files, modules")
 
 
 @pytest.mark.parametrize("option", fields(Config), ids=lambda option: option.name)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ddg_ref.files import make_folder, write_figure, write_text
 from theory import bounds
 from theory.audit import Audit
 from theory.figures import COLOURS, DASHES, LABELS, new_figure
@@ -132,9 +133,8 @@ def figure(a: Audit) -> Figure:
 
 
 def write(a: Audit, folder: Path) -> Path:
-    """Write audit.md and audit.png into `folder` (made if missing); return the path of audit.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure(a).savefig(folder / "audit.png")
-    path = folder / "audit.md"
-    path.write_text(text(a))
-    return path
+    """Write audit.md and audit.png into `folder` (made if missing); return the path of audit.md. Raises WriteError."""
+    make_folder(folder)
+    write_figure(folder / "audit.png", figure(a))
+    write_text(folder / "audit.md", text(a))
+    return folder / "audit.md"

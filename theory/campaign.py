@@ -15,7 +15,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -79,7 +79,9 @@ class Plan:
 
     def size(self) -> int | None:
         """Number of chunks, None if time decides."""
-        return None if self.hours is not None else sum(1 for _ in self.chunks())
+        to_refute = sum(claim.kind is Kind.FALSE_AS_STATED for claim in self.claims)
+        rounds = -(-self.examples // CHUNK)
+        return None if self.hours is not None else SEARCHES * to_refute + rounds * (len(self.claims) - to_refute)
 
 
 _stop: Event | None = None
@@ -131,11 +133,14 @@ class Interruption:
 
 
 def run(
-    plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None
+    plan: Plan,
+    *,
+    keep: Callable[[Iterable[Examination]], None] = lambda found: None,
+    progress: Callable[[], None] = lambda: None,
 ) -> tuple[list[Examination], bool]:
     """Carry out the plan; return the examinations and whether they were interrupted. Main thread only.
 
-    After every chunk, `json` is replaced and `progress()` called.
+    After every chunk `keep` gets what has been found, and `progress()` is called.
     """
     found = {claim.id: Examination(claim) for claim in plan.claims}
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
@@ -150,8 +155,8 @@ def run(
                 part = records.from_json(future.result())
                 found[part.claim.id].merge(part)
                 progress()
-        if json is not None and done:
-            records.write(json, found.values(), plan.seed)
+        if done:
+            keep(found.values())
 
     with (
         Interruption() as interruption,
@@ -206,7 +211,13 @@ def replay(path: Path) -> list[Replayed]:
         claim = examination.claim
         kept = [examination.worst, examination.violation]
         for finding in [f for f in kept if f is not None]:
-            again = Finding(finding.case, claim.check(finding.case, ddg))
+            try:
+                again = Finding(finding.case, claim.check(finding.case, ddg))
+            except Exception as error:
+                raise ValueError(
+                    f"replay: expected a case of {claim.id}, got {finding.case} ({type(error).__name__}: {error}); "
+                    "use a file from verify"
+                ) from error
             if not any(r.recorded == finding for r in results):
                 results.append(Replayed(claim, finding, again))
     return results

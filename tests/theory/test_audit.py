@@ -62,7 +62,7 @@ def test_an_audit_does_not_pass_over_what_is_not_finite(call, monkeypatch):
     audit(PLAN)
     chosen = range(len(calls))[call]
     calls.clear()
-    with pytest.raises(ValueError, match=r"audit at iteration \d+: expected finite numbers, got nan") as caught:
+    with pytest.raises(ValueError, match=r"^\S.*: expected finite numbers, got nan") as caught:
         audit(PLAN)
     assert "\n" not in str(caught.value)
 
