@@ -224,7 +224,24 @@ def test_both_sides_are_those_of_the_definitions(name):
     outcome = CLAIMS[name].check(case, ddg)
     assert outcome.measured == pytest.approx(measured, rel=1e-9)
     assert outcome.bound == pytest.approx(allowed, rel=1e-9)
-    assert 0 <= outcome.slack < 1e-9 * allowed
+    run, f = case.run(), case.problem.f
+    sizes = {"distance": [run.w], "back-to-w": [f(run.w)], "lemma-v": [f(run.x)], "lemma-v-half": [f(run.x)]}
+    sizes |= {name: [f(run.w)] for name in MEASURED if name.startswith(("lemma-r", "lemma-1"))}
+    if name in sizes:
+        assert outcome.slack == rounding(*sizes[name])
+    elif name == "lyapunov":
+        assert outcome.slack == pytest.approx(rounding(f(run.x[:-1]), case.problem.f_star), rel=0.5)
+    else:
+        assert outcome.slack == pytest.approx(1e-12 * allowed, rel=1e-6)
+
+
+def test_without_bounded_gradients_all_sequences_are_listed():
+    for name in ("theorem-d", "theorem-d-simple"):
+        case = replace(CASE, family="quadratic", gamma_L=0.15)
+        outcome = CLAIMS[name].check(case, ddg)
+        assert outcome.measured == pytest.approx(Plain(case).mean_square(), rel=1e-9)
+    with pytest.raises(ValueError, match="M: expected a problem with bounded gradients"):
+        CLAIMS["theorem-d"].check(replace(case, T=40), ddg)
 
 
 @pytest.mark.parametrize("name", BEST_STEPS)
@@ -235,6 +252,7 @@ def test_both_sides_at_the_best_step(name):
     outcome = CLAIMS[name].check(CASE, ddg)
     assert outcome.measured == pytest.approx(Plain(at_best).mean_square(), rel=1e-9)
     assert outcome.bound == pytest.approx(rate(*constants), rel=1e-12)
+    assert outcome.slack == pytest.approx(1e-12 * outcome.bound)
 
 
 @pytest.mark.parametrize("name", ["theorem-1-lin", "theorem-2", "theorem-2-shifted", "best-step-lin"])
