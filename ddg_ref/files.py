@@ -29,7 +29,7 @@ UNFINISHED = ".unfinished"
 """What stands in the name of a file that is being written."""
 
 WRITTEN_BY = {"written_by": "ddg_ref"}
-MARKS = re.compile(rb'"written_by": ?"ddg_ref"|Software\0ddg_ref\W|Made by `python -m (ddg_ref|theory)\b')
+MARKS = re.compile(rb'"written_by": ?"ddg_ref"|Software\0ddg_ref\W|(Made|Written) by `python -m (ddg_ref|theory)\b')
 """In JSON and in the header of tensors; in a PNG; in a text."""
 HEAD = 4096
 """Bytes within which the mark stands."""
@@ -86,6 +86,26 @@ def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 2
     """Make `content`, and who wrote it, the content of `path`. Raises WriteError."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(WRITTEN_BY | dict(content), indent=indent, allow_nan=False) + "\n")
+
+
+class _Enough(Exception):  # noqa: N818 - not an error
+    """A file could be made."""
+
+
+def expect_writable(path: Path) -> None:
+    """Raise WriteError, one line, if no file can be made at `path` now. What is there stays, and nothing else does."""
+    with suppress(_Enough), replacing(path) as unfinished:
+        if path.is_dir() or unfinished != path.resolve():
+            unfinished.write_bytes(b"\n")
+        raise _Enough
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and those above it, unless it is there. Raises WriteError, one line."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be made ({reason(error)}); name another place") from error
 
 
 def write_text(path: Path, text: str) -> None:

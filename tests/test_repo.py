@@ -12,8 +12,8 @@ from ddg_ref.config import Config
 ROOT = Path(__file__).parents[1]
 
 LEVELS = [
-    ["arrays", "cache", "cores", "errors", "methods", "seeds", "timeline"],
-    ["devices", "files", "console", "data.samples", "layers.images"],
+    ["arrays", "cache", "console", "cores", "errors", "methods", "seeds", "timeline"],
+    ["devices", "files", "data.samples", "layers.images"],
     ["processes"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
@@ -47,8 +47,8 @@ BOTTOM = {"layers", "losses", "optimizers", "schedules"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
 
-SHARED = {"ddg_ref.errors", "ddg_ref.processes"}
-"""What has nothing to do with training, so that all of theory/ may use it."""
+TOOLS = {"ddg_ref.console", "ddg_ref.errors", "ddg_ref.files", "ddg_ref.processes"}
+"""What knows nothing of training: how results are printed and written, and processes."""
 
 DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}
 """Where ddg_ref compares itself with its theory, and with what; that part of the theory does not know ddg_ref."""
@@ -133,9 +133,9 @@ def test_cupy_is_imported_in_one_place():
 
 
 def knows_ddg_ref(source: str) -> bool:
-    """But for what is shared."""
+    """But for the tools."""
     found = {name for name in imports(source, everywhere=True) if name.partition(".")[0] == "ddg_ref"}
-    return any(not any(name == shared or name.startswith(f"{shared}.") for shared in SHARED) for name in found)
+    return any(not any(name == tool or name.startswith(f"{tool}.") for tool in TOOLS) for name in found)
 
 
 def test_the_theory_stands_alone():
@@ -144,8 +144,8 @@ def test_the_theory_stands_alone():
 
 
 def test_what_the_theory_shares_knows_nothing_of_training():
-    for name in SHARED:
-        assert {f"ddg_ref.{other}" for other in own_imports(name.removeprefix("ddg_ref."), everywhere=True)} <= SHARED
+    for name in TOOLS:
+        assert {f"ddg_ref.{other}" for other in own_imports(name.removeprefix("ddg_ref."), everywhere=True)} <= TOOLS
 
 
 def test_the_theory_is_asked_in_one_place():
@@ -167,11 +167,17 @@ def test_the_theory_is_asked_in_one_place():
         ("def f():\n    import ddg_ref", False, True),
         ("if TYPE_CHECKING:\n    from ddg_ref import layers", False, True),
         ("import ddg_reference\n'ddg_ref'", False, False),
+        ("from ddg_ref.files import write_text\nimport ddg_ref.modules", True, True),
     ],
 )
 def test_imports_are_found(source, at_load, in_all):
     assert any(name.partition(".")[0] == "ddg_ref" for name in imports(source)) is at_load
     assert knows_ddg_ref(source) is in_all
+
+
+def test_tools_are_no_knowledge_of_ddg_ref():
+    assert not knows_ddg_ref("from ddg_ref.files import write_text\nfrom ddg_ref.console import console")
+    assert knows_ddg_ref("from ddg_ref import files, modules")
 
 
 @pytest.mark.parametrize("option", fields(Config), ids=lambda option: option.name)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from theory import campaign
+from ddg_ref.console import console
+from ddg_ref.errors import WriteError, reason
+from ddg_ref.files import expect_writable
+from theory import campaign, records
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
-
-WIDTH = 160
-LONGEST_CASE = 56
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 EXPECTED = {
@@ -33,6 +36,8 @@ def verdict(examination: Examination) -> str:
     kind = examination.claim.kind
     if examination.examples == 0:
         return "not examined"
+    if not examination.finite:
+        return "[red]NOT FINITE[/]"
     if examination.as_expected:
         return f"[green]{EXPECTED[kind]}[/]"
     return "[red]NOT REFUTED[/]" if kind is Kind.FALSE_AS_STATED else "[red]VIOLATED[/]"
@@ -40,7 +45,7 @@ def verdict(examination: Examination) -> str:
 
 def sides(kind: Kind, outcome: Outcome) -> str:
     """measured/bound in figures; for a statement that is false, both sides of the counterexample."""
-    if kind is Kind.FALSE_AS_STATED:
+    if kind is Kind.FALSE_AS_STATED and outcome.finite:
         relation = ">" if outcome.violates(kind) else "<="
         return f"{outcome.measured:.3g} {relation} {outcome.bound:.3g}"
     if math.isnan(outcome.ratio):
@@ -50,22 +55,17 @@ def sides(kind: Kind, outcome: Outcome) -> str:
 
 def table(examinations: list[Examination]) -> Table:
     """Claim, expected, examples, worst ratio, what it had been with 1 in place of K, verdict, and the case that attains
-    the worst, cut short."""
+    the worst."""
     result = Table(box=None, pad_edge=False)
-    for heading in ("claim", "expected", "examples", "worst measured/bound", "with K = 1", "verdict", "attained at"):
+    for heading in ("claim", "expected", "examples", "worst measured/bound", "with K = 1", "verdict"):
         result.add_column(heading, justify="right" if heading == "examples" else "left")
+    result.add_column("attained at", overflow="fold")
     for e in examinations:
         worst, case = ("", "") if e.worst is None else (sides(e.claim.kind, e.worst.outcome), describe(e.worst.case))
-        case = case if len(case) <= LONGEST_CASE else case[: LONGEST_CASE - 1] + "…"
         undelayed = "" if math.isnan(e.undelayed) else f"{e.undelayed:.3g}"
-        result.add_row(e.claim.id, EXPECTED[e.claim.kind], str(e.examples), worst, undelayed, verdict(e), case)
+        cells = (EXPECTED[e.claim.kind], str(e.examples), worst, undelayed, verdict(e), escape(case))
+        result.add_row(e.claim.id, *cells)
     return result
-
-
-def wide_console() -> Console:
-    """As wide as the terminal; wide enough for a table where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def describe(case: object) -> str:
@@ -73,10 +73,50 @@ def describe(case: object) -> str:
     return repr(case).partition("(")[2].removesuffix(")")
 
 
-def fail(error: ValueError) -> typer.Exit:
-    """Print the one line and exit 2."""
-    print(f"error: {error}", file=sys.stderr)
-    return typer.Exit(2)
+def say(shown: Console, text: str) -> None:
+    """Print text as it is, each line on one line."""
+    shown.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Bad input in the block ends with one line and code 2, a file that cannot be written with one line and code 1."""
+    try:
+        yield
+    except (ValueError, WriteError, MemoryError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1 if isinstance(error, WriteError) else 2) from None
+
+
+@contextmanager
+def activity(shown: Console) -> Iterator[Callable[[str], None]]:
+    """A live line on a terminal that says what is being done; the block calls with the text."""
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text: bar.update(task, description=text)
+
+
+def expect_file(name: str, path: Path) -> None:
+    """ValueError if no file can be made at `path`."""
+    try:
+        if not path.resolve().parent.is_dir():
+            raise ValueError(f"{name}: expected a file in an existing folder, got {path}; create the folder")
+        expect_writable(path)
+    except (OSError, WriteError) as error:
+        raise ValueError(f"{name}: expected a file that can be written, got {path} ({reason(error)})") from None
+
+
+def expect_folder(name: str, folder: Path, files: Iterable[str]) -> None:
+    """ValueError if `folder` is none, nor can be made, or these files cannot be made in it. It is not made."""
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise ValueError(f"{name}: expected a folder, got the file {there}; name another place")
+        for file in files if there == folder else ("nothing",):
+            expect_writable(there / file)
+    except (OSError, WriteError) as error:
+        raise ValueError(f"{name}: expected a folder to write into, got {folder} ({reason(error)})") from None
 
 
 @app.command()
@@ -90,43 +130,52 @@ def verify(
     processes: Annotated[int, typer.Option(help="Processes to use.")] = 2,
 ) -> None:
     """Measure both sides of every claim on random cases; exit 1 if one behaves otherwise than expected."""
-    console = wide_console()
-    try:
+    shown = console()
+    with one_line():
         if replay is not None:
-            raise typer.Exit(show_replay(console, replay))
+            raise typer.Exit(show_replay(shown, replay))
         ids = [name for text in claims or [] for name in text.split(",") if name]
         plan = campaign.Plan(select(ids), examples, seed, hours, processes)
-        if json is not None and not json.resolve().parent.is_dir():
-            raise ValueError(f"json: expected a file in an existing folder, got {json}; create the folder")
-    except ValueError as error:
-        raise fail(error) from None
+        if json is not None:
+            expect_file("json", json)
+
+    def keep(examinations: Iterable[Examination]) -> None:
+        if json is not None:
+            records.write(json, examinations, seed)
+
+    def try_to_keep(examinations: Iterable[Examination]) -> None:
+        with suppress(WriteError):  # there is another time, at the latest when the table has been printed
+            keep(examinations)
+
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task("", total=plan.size())
-        found, interrupted, failure = campaign.run(plan, json=json, progress=lambda: bar.advance(task))
-    console.print(table(found))
+        found, interrupted, failure = campaign.run(plan, keep=try_to_keep, progress=lambda: bar.advance(task))
+    shown.print(table(found))
     for e in found:
         if e.violation is not None:
-            console.print(f"[bold]{e.claim.id}[/]: {e.violation.outcome.note or describe(e.violation.case)}")
+            say(shown, f"{e.claim.id}: {e.violation.outcome.note or describe(e.violation.case)}")
     if interrupted:
-        console.print("interrupted; the table holds everything found so far")
-        raise typer.Exit(130)
+        say(shown, "interrupted; the table holds everything found so far")
     if failure is not None:
-        console.print(f"{failure}; the table holds everything found so far")
-        raise typer.Exit(1)
-    raise typer.Exit(0 if all(e.as_expected for e in found) else 1)
+        say(shown, f"{failure}; the table holds everything found so far")
+    with one_line():
+        keep(found)
+    as_expected = failure is None and all(e.as_expected for e in found)
+    raise typer.Exit(130 if interrupted else int(not as_expected))
 
 
-def show_replay(console: Console, path: Path) -> int:
+def show_replay(shown: Console, path: Path) -> int:
     """Measure the recorded cases again and print both; 1 if one differs."""
     results = campaign.replay(path)
-    result = Table(title=f"{path.name}, measured again")
+    result = Table(title=escape(f"{path.name}, measured again"))
     for heading in ("claim", "case", "recorded", "now", "agrees"):
-        result.add_column(heading, overflow="fold")
+        result.add_column(heading, overflow="fold" if heading == "case" else "ellipsis")
     for r in results:
         sides = [f"{o.measured:.6g} / {o.bound:.6g}" for o in (r.recorded.outcome, r.again.outcome)]
-        result.add_row(r.claim.id, describe(r.recorded.case), *sides, "[green]yes[/]" if r.agrees else "[red]NO[/]")
-    console.print(result)
+        agrees = "[green]yes[/]" if r.agrees else "[red]NO[/]"
+        result.add_row(r.claim.id, escape(describe(r.recorded.case)), *sides, agrees)
+    shown.print(result)
     return 0 if all(r.agrees for r in results) else 1
 
 
@@ -145,12 +194,18 @@ def report(
     """Measure the tables, draw the figures, write them down."""
     from theory import report as writer
 
-    if out.exists() and not out.is_dir():
-        raise fail(ValueError(f"out: expected a folder, got the file {out}; name another place"))
-    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        path = writer.write(out, progress=lambda name: bar.update(task, description=name))
-    print(f"wrote {path}")
+    shown = console()
+    with one_line():
+        expect_folder("out", out, writer.FILES)
+    with activity(shown) as progress:
+        text, drawings = writer.compose(progress)
+    with one_line():
+        try:
+            path = writer.write(out, text, drawings)
+        except WriteError:
+            say(shown, text)
+            raise
+    say(shown, f"wrote {path}")
 
 
 @app.command()
@@ -175,20 +230,18 @@ def audit(
     from theory.audit import Plan
     from theory.audit import audit as measure
 
-    if out.exists() and not out.is_dir():
-        raise fail(ValueError(f"out: expected a folder, got the file {out}; name another place"))
-    try:
+    shown = console()
+    with one_line():
+        expect_folder("out", out, audit_report.FILES)
         plan = Plan(
             model, data, modules, iterations, lr, batch_size, width, depth, loss, engine, seed, points, segments
         )
-        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            found = measure(plan, progress=lambda name: bar.update(task, description=name))
-    except ValueError as error:
-        raise fail(error) from None
-    path = audit_report.write(found, out)
-    print(path.read_text())
-    print(f"wrote {path}")
+        with activity(shown) as progress:
+            found = measure(plan, progress=progress)
+    say(shown, audit_report.text(found))
+    with one_line():
+        path = audit_report.write(found, out)
+    say(shown, f"wrote {path}")
 
 
 @app.command()
@@ -203,17 +256,13 @@ def speed(
     """Predict the time of an iteration of ddg_ref from the times of its modules, and hold it against the clock."""
     from theory import timing
 
-    console = Console()
-    try:
+    shown = console()
+    with one_line():
         plan = timing.Plan(width, depth, batch_size, modules, iterations, turns)
-        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
-            task = bar.add_task("", total=None)
-            measured = timing.compare(plan, progress=lambda name: bar.update(task, description=name))
-    except ValueError as error:
-        raise fail(error) from None
-    console.print(
-        f"MLP {depth} x {width}, batch {batch_size}, K = {modules}, float32; milliseconds, medians of {turns} turns"
-    )
+        with activity(shown) as progress:
+            measured = timing.compare(plan, progress=progress)
+    sizes = f"MLP {depth} x {width}, batch {batch_size}, K = {modules}, float32"
+    say(shown, f"{sizes}; milliseconds, medians of {turns} turns")
     for heading, rows in (
         (("module", "measured", "forward", "backward", "update"), timing.module_rows(measured)),
         (
@@ -226,14 +275,15 @@ def speed(
             result.add_column(name)
         for row in rows:
             result.add_row(*row)
-        console.print(result)
+        shown.print(result)
 
 
 @app.command("claims")
 def list_claims() -> None:
     """List every claim with its kind, hypotheses and source."""
+    shown = console()
     for claim in CLAIMS.values():
-        print(f"{claim.id} ({claim.kind.value})\n  {claim.statement}\n  {claim.hypotheses}\n  {claim.source}")
+        say(shown, f"{claim.id} ({claim.kind.value})\n  {claim.statement}\n  {claim.hypotheses}\n  {claim.source}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ seen on one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ddg_ref.engines import ENGINES, InProcess
 from ddg_ref.errors import DivergenceError
 from ddg_ref.modules import Pipeline
 from ddg_ref.training import Training
-from theory.checks import integer
+from theory.checks import finite, integer
 from theory.problems import Array
 from theory.spectrum import curvature, secant_ratio
 from theory.system import NetworkFunction, Watched
@@ -100,6 +100,9 @@ class Point:
     M: float
     variance: float
 
+    def __post_init__(self) -> None:
+        _expect_finite(self)
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -116,10 +119,17 @@ class Segment:
     f_x: float
     sample_M: float | None  # noqa: N815
 
+    def __post_init__(self) -> None:
+        _expect_finite(self)
+
     @property
     def L(self) -> float:  # noqa: N802
         """The largest lower bound of L on this segment."""
-        return max(self.secant, *self.hessian)
+        return float(np.max([self.secant, *self.hessian]))
+
+
+def _expect_finite(seen: Point | Segment) -> None:
+    finite(f"audit at iteration {seen.t}", np.hstack([value for value in astuple(seen) if value is not None]))
 
 
 @dataclass(frozen=True)
@@ -140,23 +150,23 @@ class Audit:
     @property
     def L(self) -> float:  # noqa: N802
         """Estimate from below of L on the segments."""
-        return max(segment.L for segment in self.segments)
+        return float(np.max([segment.L for segment in self.segments]))
 
     @property
     def M(self) -> float:  # noqa: N802
         """Estimate from below of M, i a minibatch."""
-        return max(point.M for point in self.points)
+        return float(np.max([point.M for point in self.points]))
 
     @property
     def sample_M(self) -> float | None:  # noqa: N802
         """Estimate from below of M, i a sample."""
         seen = [segment.sample_M for segment in self.segments if segment.sample_M is not None]
-        return max(seen, default=None)
+        return float(np.max(seen)) if seen else None
 
     @property
     def variance(self) -> float:
         """Estimate from below of nu^2, i a minibatch."""
-        return max(point.variance for point in self.points)
+        return float(np.max([point.variance for point in self.points]))
 
     @property
     def S(self) -> float:  # noqa: N802
@@ -170,7 +180,7 @@ def evenly(last: int, count: int) -> list[int]:
 
 
 def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Audit:
-    """Train and measure. Raises ValueError for what ddg_ref refuses, or if the loss becomes infinite."""
+    """Train and measure. Raises ValueError for what ddg_ref refuses, or if a loss or gradient is not finite."""
     training = plan.training()
     n = training.batches.per_epoch
     function = NetworkFunction(training.network, training.cuts, training.task.loss, training.batches, "float64")
@@ -191,7 +201,8 @@ def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Au
         grad = np.mean(gradients, axis=0)
         norms = [float(g @ g) for g in gradients]
         grad2 = float(grad @ grad)
-        points.append(Point(t, float(np.mean(values)), grad2, max(norms), float(np.mean(norms)) - grad2))
+        variance = float(np.maximum(0, np.mean(norms) - grad2))  # which rounding may take below 0
+        points.append(Point(t, float(np.mean(values)), grad2, float(np.max(norms)), variance))
         if t in inspected:
             hessian = []
             for place in (w[t], (w[t] + x[t]) / 2, x[t]):
@@ -238,10 +249,10 @@ def sample_bound(training: Training, params: Params) -> float | None:
     network, batches = training.network, training.batches
     if network.stats_shapes():
         return None
-    largest = 0.0
+    squares = []
     with computing():
         for j in range(len(batches.x)):
             y, cache = network.forward(params, batches.x[j : j + 1])
             grads = network.gradients(params, cache, training.task.loss(y, batches.y[j : j + 1])[1])
-            largest = max(largest, sum(float((g * g).sum()) for g in grads.values()))
-    return largest
+            squares.append(sum(float((g * g).sum()) for g in grads.values()))
+    return float(np.max(squares))

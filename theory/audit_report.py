@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ddg_ref.files import make_folder, write_figure, write_text
 from theory import bounds
 from theory.audit import Audit
 from theory.figures import COLOURS, DASHES, LABELS, new_figure
 from theory.tables import FORMS, markdown
 
+FILES = ("audit.md", "audit.png")
 NOTES = """
 Certificates, up to rounding: f* >= 0; L is at least the L seen, M at least the M seen (both are attained at points of
 this run or next to it), so a condition that fails with them fails. Estimates: that a condition holds because it did not
@@ -25,7 +27,7 @@ samples have no gradient of their own.
 def assumptions(a: Audit) -> list[tuple[str, str, str]]:
     """(condition, what was seen, verdict)."""
     gamma_L, K = a.plan.lr * a.L, a.plan.modules
-    longest = max(segment.length for segment in a.segments)
+    longest = float(np.max([segment.length for segment in a.segments]))
 
     def step(condition: str, limit: float) -> tuple[str, str, str]:
         over = sum(a.plan.lr * segment.L > limit for segment in a.segments)
@@ -82,8 +84,8 @@ def text(a: Audit) -> str:
         values.append([s.t, *(f"{value:.3g}" for value in measured)])
     parts = [
         f"# {p.model} on {p.data}, K = {p.modules}: what the theory assumes, says, and what happened",
-        f"Engine {p.engine}, {p.iterations} iterations of SGD, γ = {p.lr:g}, minibatches of {p.batch_size} "
-        f"(n = {a.n}), d = {a.d} weights, float64, seed {p.seed}.",
+        f"Written by `python -m theory audit`. Engine {p.engine}, {p.iterations} iterations of SGD, γ = {p.lr:g}, "
+        f"minibatches of {p.batch_size} (n = {a.n}), d = {a.d} weights, float64, seed {p.seed}.",
         NOTES.format(points=p.points, T=p.iterations, n=a.n),
         "## Assumptions",
         markdown(["condition", "seen", "verdict"], assumptions(a)),
@@ -116,7 +118,7 @@ def figure(a: Audit) -> Figure:
 
     at = [segment.t for segment in a.segments]
     gamma = a.plan.lr
-    hessian = [gamma * max(segment.hessian) for segment in a.segments]
+    hessian = [gamma * float(np.max(segment.hessian)) for segment in a.segments]
     secant = [gamma * segment.secant for segment in a.segments]
     right.plot(at, hessian, "o-", color=COLOURS["lin"], label="power iteration at w, x, and between")
     moved = [place for place, segment in enumerate(a.segments) if segment.length > 0]
@@ -131,9 +133,9 @@ def figure(a: Audit) -> Figure:
 
 
 def write(a: Audit, folder: Path) -> Path:
-    """Write audit.md and audit.png into `folder` (made if missing); return the path of audit.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure(a).savefig(folder / "audit.png")
-    path = folder / "audit.md"
-    path.write_text(text(a))
-    return path
+    """Write audit.md and audit.png into `folder` (made if missing); return the path of audit.md. Raises WriteError."""
+    make_folder(folder)
+    document, drawing = (folder / name for name in FILES)
+    write_figure(drawing, figure(a))
+    write_text(document, text(a))
+    return document

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,7 +75,9 @@ class Plan:
 
     def size(self) -> int | None:
         """Number of chunks, None if time decides."""
-        return None if self.hours is not None else sum(1 for _ in self.chunks())
+        to_refute = sum(claim.kind is Kind.FALSE_AS_STATED for claim in self.claims)
+        rounds = -(-self.examples // CHUNK)
+        return None if self.hours is not None else SEARCHES * to_refute + rounds * (len(self.claims) - to_refute)
 
 
 def _work(claim_id: str, examples: int, seed: int) -> dict[str, Any]:
@@ -109,10 +111,15 @@ class Campaign(NamedTuple):
     failure: str | None
 
 
-def run(plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = lambda: None) -> Campaign:
+def run(
+    plan: Plan,
+    *,
+    keep: Callable[[Iterable[Examination]], None] = lambda found: None,
+    progress: Callable[[], None] = lambda: None,
+) -> Campaign:
     """Carry out the plan. Main thread only.
 
-    After every chunk, `json` is replaced and `progress()` called.
+    After every chunk `keep` gets what has been found, and `progress()` is called.
     """
     found = {claim.id: Examination(claim) for claim in plan.claims}
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
@@ -124,8 +131,7 @@ def run(plan: Plan, *, json: Path | None = None, progress: Callable[[], None] = 
         part = records.from_json(result)
         found[part.claim.id].merge(part)
         progress()
-        if json is not None:
-            records.write(json, found.values(), plan.seed)
+        keep(found.values())
 
     with Interruption() as interruption:
         try:
@@ -152,11 +158,13 @@ class Replayed:
 
     @property
     def agrees(self) -> bool:
-        """Same verdict, and both sides within 1e-6 of what was recorded, or of their rounding."""
+        """Same verdict, and both sides, which are numbers, within 1e-6 of what was recorded, or of their rounding."""
         old, new = self.recorded.outcome, self.again.outcome
         tolerance = 1e-6 * (abs(old.bound) + abs(old.measured)) + old.slack
         return (
-            old.violates(self.claim.kind) == new.violates(self.claim.kind)
+            old.finite
+            and new.finite
+            and old.violates(self.claim.kind) == new.violates(self.claim.kind)
             and abs(old.measured - new.measured) <= tolerance
             and abs(old.bound - new.bound) <= tolerance
         )
@@ -169,7 +177,13 @@ def replay(path: Path) -> list[Replayed]:
         claim = examination.claim
         kept = [examination.worst, examination.violation]
         for finding in [f for f in kept if f is not None]:
-            again = Finding(finding.case, claim.check(finding.case, ddg))
+            try:
+                again = Finding(finding.case, claim.check(finding.case, ddg))
+            except Exception as error:
+                raise ValueError(
+                    f"replay: expected a case of {claim.id}, got {finding.case} ({type(error).__name__}: {error}); "
+                    "use a file from verify"
+                ) from error
             if not any(r.recorded == finding for r in results):
                 results.append(Replayed(claim, finding, again))
     return results

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from theory.checks import integer, positive
+import numpy as np
+
+from theory.checks import integer, number, positive
 from theory.delayed import Iteration, Run, ddg
 from theory.exact import Sequences
 from theory.families import direction, make_problem
@@ -33,6 +35,7 @@ class Case:
         for name in ("K", "n", "T"):
             integer(name, getattr(self, name), 1)
         positive("gamma_L", self.gamma_L)
+        number("start", self.start)
 
     @cached_property
     def problem(self) -> Problem:
@@ -57,7 +60,7 @@ class Case:
     @property
     def A(self) -> float:  # noqa: N802
         """f(w^0) - f_star; the difference may round to just below 0, which it cannot be."""
-        return max(0.0, float(self.problem.f(self.w0)) - self.problem.f_star)
+        return float(np.maximum(0.0, self.problem.f(self.w0) - self.problem.f_star))
 
     @cached_property
     def sequences(self) -> Sequences:

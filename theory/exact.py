@@ -14,11 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.checks import integer
+from theory.checks import integer, nonnegative
 from theory.problems import Array
 
 ENUMERATE_UP_TO = 3**8
 """More sequences than this are sampled instead of listed."""
+
+LISTED_AT_MOST = 2**24
+"""More sequences than this fit into no memory that a test should take."""
 
 ERROR_PROBABILITY = 1e-9
 """Chance that one Monte Carlo interval misses: thousands of claims checked leave less than 1e-5 for a false
@@ -29,13 +32,20 @@ def all_sequences(n: int, T: int) -> Array:
     """Every sequence of T samples out of n, lexicographically: (n^T, T) integers."""
     integer("n", n, 1)
     integer("T", T, 1)
+    if T * math.log(n) > math.log(LISTED_AT_MOST):
+        raise ValueError(f"T: expected n^T up to {LISTED_AT_MOST}, got {n}^{T}; draw some with Sequences.of")
     index = np.arange(n**T)
     return np.stack([index // n ** (T - 1 - t) % n for t in range(T)], axis=1)
 
 
 def given_history(values: Array, n: int, t: int) -> Array:
     """E[values | F_t] for every history of t samples: (n^T, ...) -> (n^t, ...)."""
-    return np.asarray(values.reshape(n**t, -1, *values.shape[1:]).mean(axis=1))
+    histories = integer("n", n, 1) ** integer("t", t, 0)
+    if len(values) % histories:
+        raise ValueError(
+            f"values: expected a multiple of {histories} sequences, got {len(values)}; list all with all_sequences"
+        )
+    return np.asarray(values.reshape(histories, -1, *values.shape[1:]).mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Sequences:
         """All n^T sequences if they are at most ENUMERATE_UP_TO, else `draws` at random."""
         integer("n", n, 1)
         integer("T", T, 1)
+        integer("draws", draws, 2)
+        integer("seed", seed, 0)
         if n == 1 or T * math.log(n) <= math.log(ENUMERATE_UP_TO) + 1e-9:
             return Sequences(all_sequences(n, T), exhaustive=True)
         return Sequences(np.random.default_rng(seed).integers(n, size=(draws, T)), exhaustive=False)
@@ -70,6 +82,12 @@ def expectation(values: Array, sequences: Sequences, ceiling: float) -> Estimate
     2009, Thm 4): with probability 1 - delta the expectation is at least mean - sqrt(2 V ln(2/delta)/R) - 7
     ceiling ln(2/delta)/(3(R-1)).
     """
+    nonnegative("ceiling", ceiling)
+    if np.shape(values) != sequences.samples.shape[:1]:
+        raise ValueError(
+            f"values: expected one number per sequence, {len(sequences.samples)}, got shape {np.shape(values)}; "
+            "take the mean over the rest"
+        )
     mean = float(values.mean())
     if sequences.exhaustive:
         return Estimate(mean, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,8 @@ class Finding:
 @dataclass
 class Examination:
     """What is known of a claim so far: how many cases were measured, the worst, the simplest violation, and the largest
-    strain on its bound with 1 in place of K (nan where there is no K in it)."""
+    strain on its bound with 1 in place of K (nan where there is no K in it). A case that is not finite comes before all
+    violations."""
 
     claim: Claim
     examples: int = 0
@@ -36,8 +38,15 @@ class Examination:
 
     @property
     def as_expected(self) -> bool:
-        """A false claim must have been refuted, every other must not; without examples nothing is known."""
-        return self.examples > 0 and (self.violation is not None) == (self.claim.kind is Kind.FALSE_AS_STATED)
+        """A false claim must have been refuted, every other must not; without examples nothing is known, nor with one
+        that is not finite."""
+        refuted = self.violation is not None
+        return self.examples > 0 and self.finite and refuted == (self.claim.kind is Kind.FALSE_AS_STATED)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no case came out as something else than numbers."""
+        return self.violation is None or self.violation.outcome.finite
 
     def record(self, case: Any, outcome: Outcome) -> None:
         """Count a measurement and keep it if it is the worst."""
@@ -54,18 +63,16 @@ class Examination:
             self.worst is None or severity(other.worst.outcome) > severity(self.worst.outcome)
         ):
             self.worst = other.worst
-        if other.violation is not None and (
-            self.violation is None or simplicity(other.violation) < simplicity(self.violation)
-        ):
+        if other.violation is not None and (self.violation is None or rank(other.violation) < rank(self.violation)):
             self.violation = other.violation
         if self.violation is not None:
             self.worst = self.violation
 
 
-def simplicity(found: Finding) -> tuple[int, str]:
-    """Orders violations: the shortest text first."""
+def rank(found: Finding) -> tuple[bool, int, str]:
+    """Orders violations: what is not finite first, then the shortest text."""
     text = repr(found.case)
-    return len(text), text
+    return found.outcome.finite, len(text), text
 
 
 def severity(outcome: Outcome) -> float:
@@ -91,7 +98,7 @@ def examine(
 
     A violation ends the search, and Hypothesis shrinks its case. The same seed draws the same cases.
     """
-    result = Examination(claim)
+    result, lost = Examination(claim), list[Finding]()
 
     class ViolationError(Exception):
         pass
@@ -115,17 +122,18 @@ def examine(
         if stopped():
             raise StoppedError
         outcome = claim.check(case, iteration)
+        result.record(case, outcome)
+        if not outcome.finite:
+            lost.append(Finding(case, outcome))
+            raise ViolationError
         if outcome.violates(claim.kind):
             result.violation = Finding(case, outcome)
-            result.record(case, outcome)
             raise ViolationError
-        result.record(case, outcome)
 
-    try:
+    with suppress(ViolationError, StoppedError):
         measure()
-    except ViolationError:
-        assert result.violation is not None
+    if lost:
+        result.violation = min(lost, key=rank)
+    if result.violation is not None:
         result.worst = result.violation
-    except StoppedError:
-        pass
     return result

@@ -97,7 +97,7 @@ class SquashedNetwork(Problem):
         self.blocks = tuple(slice(int(a), int(b)) for a, b in pairwise(edges))
         losses = [self.magnitude(x, y) for x, y in zip(self.inputs, self.targets, strict=True)]
         squares = [float(loss.first @ loss.first) for loss in losses]
-        self.M = max(squares)
+        self.M = float(np.max(squares))
         self.variance = sum(squares) / self.n
         self.L = float(np.linalg.eigvalsh(sum(loss.second for loss in losses) / self.n)[-1])
 

@@ -12,7 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from theory.checks import nonnegative, positive
 from theory.problems import Array
+from theory.symbols import steps
 
 State: TypeAlias = tuple[Any, ...]
 
@@ -34,8 +36,7 @@ class SGD:
     gammas: Array
 
     def __post_init__(self) -> None:
-        if not (self.gammas > 0).all():
-            raise ValueError(f"gamma: expected step sizes > 0, got {min(self.gammas)}; pass positive steps")
+        steps("gamma", self.gammas)
 
     def start(self, w: Array) -> State:
         return ()
@@ -53,6 +54,11 @@ class Momentum:
     decay: float = 0.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        positive("gamma", self.gamma)
+        nonnegative("mu", self.mu)
+        nonnegative("decay", self.decay)
+
     def start(self, w: Array) -> State:
         return (np.zeros_like(w),)
 
@@ -67,6 +73,9 @@ class Adam:
     """Kingma and Ba, ICLR 2015, Algorithm 1, with beta_1 = 0.9 and beta_2 = 0.999."""
 
     gamma: float
+
+    def __post_init__(self) -> None:
+        positive("gamma", self.gamma)
 
     def start(self, w: Array) -> State:
         return 0, np.zeros_like(w), np.zeros_like(w)

@@ -29,6 +29,9 @@ class Stage(Protocol):
 
 def operations(stage: int, stages: int, minibatches: int) -> Iterator[str]:
     """The 1F1B order of a stage (numbered from 0): 'F' and 'B', each `minibatches` times."""
+    integer("stage", stage, 0)
+    integer("stages", stages, stage + 1)
+    integer("minibatches", minibatches, 0)
     ahead = min(stages - 1 - stage, minibatches)
     yield from "F" * ahead
     yield from "FB" * (minibatches - ahead)

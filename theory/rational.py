@@ -33,7 +33,7 @@ def huber(x: Fraction) -> Fraction:
 
 def huber_slope(x: Fraction) -> Fraction:
     """x cut off at -1 and 1."""
-    return max(Fraction(-1), min(Fraction(1), x))
+    return x if abs(x) <= 1 else x / abs(x)
 
 
 def root(x: Decimal) -> Decimal:

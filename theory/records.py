@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from ddg_ref.errors import reason
+from ddg_ref.files import write_json
+from theory.checks import integer, shown
 from theory.claims import Claim, Outcome, select
 from theory.examine import Examination, Finding
 
@@ -32,31 +34,36 @@ def from_json(data: Any) -> Examination:
     """The examination recorded in `data`; ValueError if it is none."""
     if not isinstance(data, dict) or not {"claim", "examples", "worst", "violation"} <= set(data):
         raise ValueError(
-            f"record: expected claim, examples, worst and violation, got {data!r:.80}; use a file from verify"
+            f"record: expected claim, examples, worst and violation, got {shown(data)}; use a file from verify"
         )
-    (claim,) = select([data["claim"]])
+    (claim,) = select([_value(str, data["claim"])])
+    examples = integer("examples", data["examples"], 0)
     worst, violation = _found(claim, data["worst"]), _found(claim, data["violation"])
-    return Examination(claim, data["examples"], worst, violation, float(data.get("undelayed", "nan")))
+    return Examination(claim, examples, worst, violation, _undelayed(data.get("undelayed", "nan")))
+
+
+def _undelayed(data: Any) -> float:
+    """A number, infinity and NaN among them, which JSON knows as texts only."""
+    try:
+        return float(_value(str, data))
+    except ValueError:
+        raise ValueError(f"undelayed: expected a number as a text, got {shown(data)}; use a file from verify") from None
 
 
 def write(path: Path, examinations: Iterable[Examination], seed: int) -> None:
-    """Replace `path` in one step: a reader, or a crash, sees the old file or the new one."""
-    text = json.dumps({"seed": seed, "claims": [to_json(e) for e in examinations]}, indent=1)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(text + "\n")
-    os.replace(scratch, path)
+    """Replace `path` in one step: a reader, or a crash, sees the old file or the new one. Raises WriteError."""
+    write_json(path, {"seed": seed, "claims": [to_json(e) for e in examinations]}, indent=1)
 
 
 def read(path: Path) -> list[Examination]:
     """The examinations in a file written by `write`; ValueError if it holds something else."""
+    wanted = f"replay: expected a JSON file from verify --json, got {path}"
     try:
-        data = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"replay: expected a JSON file from verify --json, got {path} ({error}); check the path"
-        ) from error
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{wanted} ({reason(error)}); check the path") from error
     if not isinstance(data, dict) or not isinstance(data.get("claims"), list):
-        raise ValueError(f"replay: expected a JSON file from verify --json, got {path}; check the path")
+        raise ValueError(f"{wanted}; check the path")
     return [from_json(item) for item in data["claims"]]
 
 
@@ -69,23 +76,29 @@ def _finding(finding: Finding | None) -> dict[str, Any] | None:
 def _found(claim: Claim, data: Any) -> Finding | None:
     if data is None:
         return None
-    return Finding(_decode(claim.case_type, data["case"]), Outcome(**{name: data[name] for name in SIDES}))
+    fields = {"case": claim.case_type, "measured": float, "bound": float, "slack": float, "note": str}
+    case, *outcome = _members("finding", fields, data).values()
+    return Finding(case, Outcome(*outcome))
 
 
-def _decode(case_type: type[Any], data: Any) -> Any:
-    names = {field.name for field in dataclasses.fields(case_type)}
-    if not isinstance(data, dict) or set(data) != names:
+def _members(name: str, types: dict[str, Any], data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict) or set(data) != set(types):
         raise ValueError(
-            f"case: expected the fields {', '.join(sorted(names))}, got {data!r:.80}; use a file from verify"
+            f"{name}: expected the fields {', '.join(sorted(types))}, got {shown(data)}; use a file from verify"
         )
-    hints = get_type_hints(case_type)
-    return case_type(
-        **{
-            name: _decode(hints[name], value) if dataclasses.is_dataclass(hints[name]) else _tuples(value)
-            for name, value in data.items()
-        }
-    )
+    return {field: _value(expected, data[field]) for field, expected in types.items()}
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _value(expected: Any, data: Any) -> Any:
+    """`data` as a value of this type: a dataclass, tuple[X, ...], int, float or str; ValueError if it is none."""
+    if isinstance(expected, type) and dataclasses.is_dataclass(expected):
+        hints = get_type_hints(expected)
+        return expected(
+            **_members("case", {field.name: hints[field.name] for field in dataclasses.fields(expected)}, data)
+        )
+    if get_origin(expected) is tuple and isinstance(data, list | tuple):
+        return tuple(_value(get_args(expected)[0], item) for item in data)
+    allowed = (int, float) if expected is float else expected
+    if isinstance(data, bool) or get_origin(expected) is tuple or not isinstance(data, allowed):
+        raise ValueError(f"record: expected a value of type {expected}, got {shown(data)}; use a file from verify")
+    return data

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from ddg_ref.files import make_folder, write_figure, write_text
 from theory import bounds, figures, matrix, speed, tables
 from theory.claims import lemma_1_search
 from theory.examine import examine
 from theory.tables import markdown
+
+FILES = ("report.md", "bounds.png", "modules.png", "counterexample.png", "stability.png")
+"""The document, and its figures."""
 
 
 def tightness() -> str:
@@ -83,9 +89,8 @@ def speeds() -> str:
     return markdown(["K", *schedules, "free, latency (F+B)/3000"], rows)
 
 
-def write(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
-    """Write report.md and its figures into `folder` (made if missing); return the path of report.md."""
-    folder.mkdir(parents=True, exist_ok=True)
+def compose(progress: Callable[[str], None] = lambda name: None) -> tuple[str, dict[str, Figure]]:
+    """Measure; the text, and the figures that it shows, by file name."""
     found = {}
     for K in (1, 2, 3, 4, 6, 8):
         progress(f"limit cycles, K = {K}")
@@ -96,9 +101,10 @@ def write(folder: Path, progress: Callable[[str], None] = lambda name: None) -> 
         "counterexample.png": figures.counterexample,
         "stability.png": figures.stability_region,
     }
+    drawn = {}
     for name, draw in drawings.items():
         progress(name)
-        draw().savefig(folder / name)
+        drawn[name] = draw()
     sections: list[tuple[str, str, Callable[[], str]]] = [
         (
             "How tight the bounds are",
@@ -175,6 +181,14 @@ def write(folder: Path, progress: Callable[[str], None] = lambda name: None) -> 
     for title, text, body in sections:
         progress(title)
         parts.append(f"## {title}\n\n{text}\n\n{body()}")
-    path = folder / "report.md"
-    path.write_text("\n\n".join(parts) + "\n")
-    return path
+    return "\n\n".join(parts) + "\n", drawn
+
+
+def write(folder: Path, text: str, drawings: dict[str, Figure]) -> Path:
+    """Write report.md and its figures into `folder` (made if missing); return where report.md is. Raises
+    WriteError."""
+    make_folder(folder)
+    for name, drawing in drawings.items():
+        write_figure(folder / name, drawing)
+    write_text(folder / "report.md", text)
+    return folder / "report.md"

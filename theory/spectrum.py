@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theory.checks import integer
+from theory.checks import finite, integer
 from theory.problems import Array
 
 STEP = 1e-5
@@ -20,7 +20,7 @@ STEP = 1e-5
 def secant_ratio(difference: Array, segment: Array) -> float:
     """||grad f(b) - grad f(a)|| / ||b - a||; 0 for a segment of length 0, which says nothing."""
     length = float(np.linalg.norm(segment))
-    return float(np.linalg.norm(difference)) / length if length > 0 else 0.0
+    return float(np.linalg.norm(difference)) / length if length != 0 else 0.0
 
 
 def curvature(grad: Callable[[Array], Array], w: Array, v: Array, iterations: int) -> tuple[float, Array]:
@@ -30,6 +30,9 @@ def curvature(grad: Callable[[Array], Array], w: Array, v: Array, iterations: in
     Hessian H at w, and tends to it.
     """
     integer("iterations", iterations, 1)
+    finite("w", w)
+    if not np.any(finite("v", v)):
+        raise ValueError("v: expected a direction, got a vector of zeros; draw another")
     v = v / np.linalg.norm(v)
     e = STEP * (1 + float(np.linalg.norm(w)) / np.sqrt(len(w)))
     size = 0.0

@@ -29,7 +29,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from theory.checks import integer, nonnegative
+from theory.checks import integer, nonnegative, positive, shown
 from theory.problems import Array
 
 SCHEDULES = ("bp", "two-phase", "free", "decoupled", "micro-batch", "synthesizer")
@@ -52,19 +52,22 @@ class Times:
     learn: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        integer("K", len(self.forward), 1)
+        for name in ("forward", "backward", "update", "learn"):
+            given = getattr(self, name)
+            if not np.iterable(given):
+                raise ValueError(f"{name}: expected a vector, got {shown(given)}; give one time for each module")
+            object.__setattr__(self, name, np.array([nonnegative(name, time) for time in given]))
+        integer("K", self.K, 1)
         integer("parts", self.parts, 1)
         for name in ("update", "learn"):
             if not len(getattr(self, name)):
-                object.__setattr__(self, name, np.zeros(len(self.forward)))
-        for name in ("forward", "backward", "update", "learn"):
-            times = getattr(self, name)
-            if len(times) != len(self.forward):
+                object.__setattr__(self, name, np.zeros(self.K))
+        for name in ("backward", "update", "learn"):
+            count = len(getattr(self, name))
+            if count != self.K:
                 raise ValueError(
-                    f"{name}: expected {len(self.forward)} times, one per module, got {len(times)}; "
-                    "give one for each module"
+                    f"{name}: expected {self.K} times, one per module, got {count}; give one for each module"
                 )
-            nonnegative(name, float(np.min(times)))
         nonnegative("latency", self.latency)
 
     @property
@@ -81,6 +84,8 @@ class Times:
     def balanced(F: float, B: float, K: int, latency: float = 0.0) -> Times:
         """A network of forward time F and backward time B cut into K equal modules."""
         integer("K", K, 1)
+        nonnegative("F", F)
+        nonnegative("B", B)
         return Times(np.full(K, F / K), np.full(K, B / K), latency)
 
 
@@ -124,7 +129,7 @@ def period(times: Times, schedule: str) -> float:
         S[-1] = 0
         alone = (F + B + U + S).max()
         pairs = (F[:-1] + F[1:] + B[1:] + S[:-1] + 2 * latency) / 2
-        return float(max(alone, pairs.max(initial=0.0)))
+        return float(np.maximum(alone, pairs.max(initial=0.0)))
     if latency == 0:
         return float((F + B + U).max())
     crossing = 2 if schedule == "decoupled" else 1
@@ -136,7 +141,7 @@ def period(times: Times, schedule: str) -> float:
 
 def speedup(times: Times, schedule: str) -> float:
     """Iterations per unit of time, relative to bp on one device: no links, sum F + sum B + sum U."""
-    return float((times.forward + times.backward + times.update).sum() / period(times, schedule))
+    return float((times.forward + times.backward + times.update).sum() / positive("period", period(times, schedule)))
 
 
 def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float:
@@ -148,8 +153,8 @@ def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float
     integer("iterations", iterations, 2)
     finished = simulate(times, schedule, iterations)
     middle, last = iterations // 2, iterations - 1
-    longest = max(finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K))
-    return longest / (iterations - middle)
+    longest = np.max([finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K)])
+    return float(longest) / (iterations - middle)
 
 
 def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
@@ -159,6 +164,7 @@ def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
     A task starts when its worker has ended the task before it and all its messages have arrived.
     """
     _check_schedule(schedule)
+    integer("iterations", iterations, 1)
     waits: dict[Task, int] = {}
     followers: dict[Task, list[tuple[Task, float]]] = {}
     durations: dict[Task, float] = {}

@@ -5,13 +5,22 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
+from theory import symbols
+from theory.checks import positive
 from theory.delayed import Iteration
 from theory.optimizers import SGD
 from theory.problems import Array, Quadratic
 
 
+def _expect(H: Array, blocks: tuple[slice, ...], gamma: float) -> None:
+    symbols.matrix("H", H)
+    symbols.blocks("blocks", blocks, len(H))
+    positive("gamma", gamma)
+
+
 def transition(H: Array, blocks: tuple[slice, ...], gamma: float) -> Array:
     """The matrix that maps (w^t, w^{t-1}, .., w^{t-K+1}) to the next such vector: (Kd, Kd) float64."""
+    _expect(H, blocks, gamma)
     K, d = len(blocks), len(H)
     matrix = np.eye(K * d, k=-d)
     matrix[:d, :d] = np.eye(d)
@@ -24,6 +33,7 @@ def transition(H: Array, blocks: tuple[slice, ...], gamma: float) -> Array:
 def deviation(H: Array, blocks: tuple[slice, ...], gamma: float, iteration: Iteration) -> float:
     """How far the powers of `transition` are from the iterates of `iteration` over 3K steps after warm-up,
     relative to their size: rounding, if that iteration is DDG."""
+    _expect(H, blocks, gamma)
     K, d = len(blocks), len(H)
     problem = Quadratic(H, np.zeros((1, d)), K)
     T = 4 * K
@@ -42,7 +52,11 @@ def measured_threshold(H: Array, blocks: tuple[slice, ...], tolerance: float = 1
     """The gamma at which the modes of a positive definite H begin to grow, by bisection to `tolerance`
     (relative to 2/L, above which the last module alone would diverge, or another would have diverged
     before)."""
-    limit = 2.0 / float(np.linalg.eigvalsh(H)[-1])
+    _expect(H, blocks, tolerance)
+    curvatures = np.linalg.eigvalsh(H)
+    if curvatures[0] <= 0:
+        raise ValueError(f"H: expected a positive definite matrix, got the eigenvalue {curvatures[0]:g}; raise it")
+    limit = 2.0 / float(curvatures[-1])
     low, high = 0.0, 1.01 * limit
     while high - low > tolerance * limit:
         middle = (low + high) / 2
@@ -60,6 +74,10 @@ def noise_floor(H: Array, blocks: tuple[slice, ...], gamma: float, noise: Array)
     system in (x^t, .., x^{t-K+1}) whose stationary covariance solves a discrete Lyapunov equation. Requires
     stability.
     """
+    growth = spectral_radius(H, blocks, gamma)
+    symbols.matrix("noise", noise, size=len(H))
+    if growth >= 1:
+        raise ValueError(f"gamma: expected a step below the threshold, got growth by {growth:g}; lower it")
     K, d = len(blocks), len(H)
     read = np.zeros((d, K * d))
     for k, block in enumerate(blocks, start=1):

@@ -11,6 +11,7 @@ import numpy as np
 
 from theory import bounds, stability
 from theory.cases import Case
+from theory.checks import number
 from theory.claims import CLAIMS
 from theory.claims.lemma_v import checker as lemma_v_checker
 from theory.delayed import Run, ddg
@@ -69,10 +70,10 @@ def tightness(K: int, gamma_L: float, *, family: str = "sqrt+noise", count: int 
             allowed = bound(case.A, problem.L, M, K, case.gamma, case.T)
             ratios[name].append(float(grad2.mean()) / allowed)
         step = (f[1:] - f[:-1] + case.gamma * grad2)[K - 1 :] / unit
-        need_full = max(need_full, float(step.max()))
-        need_v = max(need_v, lemma_v_checker(bounds.lemma_v, 1.0)(case, ddg).measured / unit)
-    pairs = {name: (max(values), float(np.median(values))) for name, values in ratios.items()}
-    return Tightness(K, gamma_L, pairs, need_full, need_v)
+        need_full = np.maximum(need_full, step.max())
+        need_v = np.maximum(need_v, lemma_v_checker(bounds.lemma_v, 1.0)(case, ddg).measured / unit)
+    pairs = {name: (float(np.max(values)), float(np.median(values))) for name, values in ratios.items()}
+    return Tightness(K, gamma_L, pairs, float(need_full), float(need_v))
 
 
 def huber_cycle(K: int, *, T: int = 3000) -> dict[str, float]:
@@ -87,7 +88,7 @@ def huber_cycle(K: int, *, T: int = 3000) -> dict[str, float]:
             w0 = np.zeros(K)
             w0[0] = start
             run = Run.of(problem, w0, np.zeros((1, T), int), step_sizes("constant", gamma, T + K - 1))
-            S = float((problem.grad(run.w[T // 2 : T]) ** 2).sum(axis=-1).mean())
+            S = number("S", (problem.grad(run.w[T // 2 : T]) ** 2).sum(axis=-1).mean())
             lin = bounds.theorem_1_lin(0.0, 1.0, 1.0, K, gamma, T)
             if S / lin > best["S/lin"]:
                 paper = bounds.theorem_1(0.0, 1.0, 1.0, K, gamma, T)
@@ -116,8 +117,8 @@ def quadratic_floor(K: int, gamma_L: float, *, count: int = 20, seed: int = 0) -
         H: Array = (basis * eigenvalues) @ basis.T
         e = rng.normal(size=d) if rng.uniform() < 0.5 else basis[:, 0]
         floor = stability.noise_floor(H, split(d, K), gamma_L, np.outer(e, e))
-        worst = max(worst, floor / (gamma_L * float(e @ e)))
-    return worst
+        worst = np.maximum(worst, floor / (gamma_L * float(e @ e)))
+    return float(worst)
 
 
 def harmonic(K: int, *, count: int = 40, seed: int = 0) -> dict[str, float]:
@@ -128,7 +129,7 @@ def harmonic(K: int, *, count: int = 40, seed: int = 0) -> dict[str, float]:
         for case in constant_step_cases("sqrt+noise", K, gamma_L, count, seed):
             decreasing = replace(case, steps="harmonic")
             for name in worst:
-                worst[name] = max(worst[name], CLAIMS[name].check(decreasing, ddg).ratio)
+                worst[name] = float(np.maximum(worst[name], CLAIMS[name].check(decreasing, ddg).ratio))
     return worst
 
 
@@ -146,8 +147,8 @@ def violating_share(K: int, gamma_L: float, *, count: int = 20, seed: int = 0) -
             given_history(f[t + 1] - f[t] + case.gamma / 2 * grad2[t], 2, t) > noise + 1e-12
             for t in range(K - 1, case.T)
         ]
-        worst = max(worst, float(np.concatenate(broken).mean()))
-    return worst
+        worst = np.maximum(worst, np.concatenate(broken).mean())
+    return float(worst)
 
 
 def adversarial(K: int, form: str, *, tries: int = 2500, seed: int = 0) -> float:
@@ -171,10 +172,10 @@ def adversarial(K: int, form: str, *, tries: int = 2500, seed: int = 0) -> float
         grad2 = (problem.grad(run.w[:-1]) ** 2).sum(axis=-1)
         if form == STEP:
             change = np.diff(problem.f(run.x), axis=0) + gamma / 2 * grad2
-            needed = max(float(given_history(change[t], 2, t).max()) for t in range(7))
-            return needed / bounds.lemma_v_half(gamma, problem.L, problem.gradient_bound(), K, 0.0)
+            needed = np.max([given_history(change[t], 2, t).max() for t in range(7)])
+            return float(needed) / bounds.lemma_v_half(gamma, problem.L, problem.gradient_bound(), K, 0.0)
         S = float(grad2.mean())
-        A = max(0.0, float(problem.f(parts[3])) - problem.f_star)
+        A = float(np.maximum(0.0, problem.f(parts[3]) - problem.f_star))
         return S / FORMS[form](A, problem.L, problem.gradient_bound(), K, gamma, 7)
 
     best = rng.normal(size=sizes[-1])

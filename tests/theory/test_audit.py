@@ -43,6 +43,36 @@ def test_a_segment_of_length_0_says_nothing():
     assert secant_ratio(np.zeros(2), np.zeros(2)) == 0.0
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_secant_that_is_not_finite_is_not_0(value):
+    assert not np.isfinite(secant_ratio(np.array([value, 1.0]), np.ones(2)))
+    assert np.isnan(secant_ratio(np.ones(2), np.array([np.nan, 1.0])))
+
+
+@pytest.mark.parametrize("call", [0, 1, 7, 40, -1])
+def test_an_audit_does_not_pass_over_what_is_not_finite(call, monkeypatch):
+    """At one of the many places where f_i is measured; a comparison with NaN would say 'not refuted'."""
+    intact, calls, chosen = NetworkFunction.at, [], None
+
+    def at(self, i, w):
+        calls.append(i)
+        return (np.nan, np.full_like(w, np.nan)) if len(calls) - 1 == chosen else intact(self, i, w)
+
+    monkeypatch.setattr(NetworkFunction, "at", at)
+    audit(PLAN)
+    chosen = range(len(calls))[call]
+    calls.clear()
+    with pytest.raises(ValueError, match=r"^\S.*: expected finite numbers, got nan") as caught:
+        audit(PLAN)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gradient_of_a_sample_that_is_not_finite_is_seen(monkeypatch):
+    monkeypatch.setattr("theory.audit.sample_bound", lambda training, params: np.nan)
+    with pytest.raises(ValueError, match="audit at iteration 0: expected finite numbers, got nan"):
+        audit(PLAN)
+
+
 def test_drained_iterate_of_the_run_is_sgd_on_w():
     """x^{t+1} - x^t = -gamma grad f_{i(t)}(w^t) for the batches that were drawn: what `train` hands over is x."""
     training = PLAN.training()

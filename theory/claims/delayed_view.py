@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.delayed import Iteration, Objective, drained_recursion
 from theory.optimizers import SGD
 from theory.problems import Array
@@ -12,12 +12,11 @@ from theory.strategies import every_case
 
 def lag_deviation(problem: Objective, w: Array, x: Array) -> float:
     """max |w_k^t - x_k^{t-d_k}| over all t and k, with x^s = x^0 for s < 0."""
-    worst = 0.0
+    K, deviations = len(problem.blocks), []
     for k, block in enumerate(problem.blocks, start=1):
-        for t in range(len(w)):
-            late = x[max(0, t - (len(problem.blocks) - k))]
-            worst = max(worst, float(abs(w[t][:, block] - late[:, block]).max(initial=0.0)))
-    return worst
+        late = x[[max(0, t - (K - k)) for t in range(len(w))]]
+        deviations.append(w[..., block] - late[..., block])
+    return largest(*deviations)
 
 
 def check(case: Case, iteration: Iteration) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome, rounding
+from theory.claims.claim import Claim, Kind, Outcome, largest, rounding
 from theory.delayed import Iteration
 from theory.strategies import every_case
 
@@ -17,8 +17,7 @@ def check(case: Case, iteration: Iteration) -> Outcome:
     for k, block in enumerate(run.problem.blocks, start=1):
         late = case.gammas[case.K - k : case.T + case.K - k]
         step[..., block] = late[:, None, None] * run.g[..., block]
-    deviation = np.abs(run.x[1:] - run.x[:-1] + step).max()
-    return Outcome(float(deviation), rounding(run.w, run.in_flight, step))
+    return Outcome(largest(run.x[1:] - run.x[:-1] + step), rounding(run.w, run.in_flight, step))
 
 
 CLAIM = Claim(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.delayed import Iteration, drained_recursion
 from theory.optimizers import SGD
 from theory.strategies import every_case
@@ -15,7 +13,7 @@ def check(case: Case, iteration: Iteration) -> Outcome:
     """Weights after K-1 draining iterations against x^T of the drained recursion; bit for bit."""
     drained = case.run(iteration).drain()
     x = drained_recursion(case.problem, case.w0, case.sequences.samples, SGD(case.gammas))
-    return Outcome(float(np.abs(drained - x[-1]).max()), 0.0)
+    return Outcome(largest(drained - x[-1]), 0.0)
 
 
 CLAIM = Claim(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theory.cases import Case
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.delayed import Iteration
 from theory.network import SquashedNetwork
 from theory.optimizers import SGD
@@ -36,12 +36,12 @@ def check(case: Case, iteration: Iteration) -> Outcome:
     samples = np.random.default_rng([case.seed, 2]).integers(case.n, size=case.T)
     w = iteration(network, case.w0, samples[None], SGD(case.gammas))
     stages = train_pipedream(network, case, [int(i) for i in samples])
-    deviation = max(
-        float(np.abs(w[t][:, block] - stage[max(0, t - delay)]).max())
+    deviations = [
+        w[t][:, block] - stage[max(0, t - delay)]
         for stage, block, delay in zip(stages, network.blocks, range(case.K - 1, -1, -1), strict=True)
         for t in range(case.T + 1)
-    )
-    return Outcome(deviation, 0.0)
+    ]
+    return Outcome(largest(*deviations), 0.0)
 
 
 CLAIM = Claim(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.delayed import Iteration
 from theory.pipedream import pipedream
 from theory.problems import Array
@@ -44,12 +44,11 @@ def train_pipedream(case: SystemCase) -> list[list[Array]]:
 def check(case: SystemCase, iteration: Iteration) -> Outcome:
     """max |w_k^t of the engine - w_k of PipeDream after t - d_k updates|, and the same once both have drained."""
     observed, stages = case.observed, train_pipedream(case)
-    deviation = 0.0
+    deviations = []
     for k, (block, versions) in enumerate(zip(case.function.blocks, stages, strict=True), start=1):
         expected = np.stack([versions[max(0, t - (case.K - k))] for t in range(case.iterations + 1)])
-        for engine, scheduler in ((observed.w[:, block], expected), (observed.drained[block], versions[-1])):
-            deviation = max(deviation, float(np.abs(engine - scheduler).max(initial=0.0)))
-    return Outcome(deviation, 0.0)
+        deviations += [observed.w[:, block] - expected, observed.drained[block] - versions[-1]]
+    return Outcome(largest(*deviations), 0.0)
 
 
 CLAIM = Claim(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.checks import finite
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.delayed import Iteration
 from theory.problems import Array
 from theory.system import BITWISE, SystemCase, system_cases
@@ -29,17 +30,17 @@ def drained_iterate(case: SystemCase, k: int) -> tuple[Array, Array]:
 
 
 def check(case: SystemCase, iteration: Iteration) -> Outcome:
-    """max |w^T - what the applied gradients give|, |drained weights - x^T|; infinite if their number is wrong."""
-    observed, deviation = case.observed, 0.0
+    """max |w^T - what the applied gradients give|, |drained weights - x^T|; or how far their number is from T - d_k."""
+    observed, deviations = case.observed, []
+    size = largest(finite("w of the engine", observed.w))
     for k, block in enumerate(case.function.blocks, start=1):
-        if len(observed.applied[k - 1]) != max(0, case.iterations - (case.K - k)):
-            return Outcome(np.inf, 0.0)
+        count, due = len(observed.applied[k - 1]), max(0, case.iterations - (case.K - k))
+        if count != due:
+            return Outcome(abs(count - due), 0.0, note=f"module {k} applied {count} gradients, not {due}")
         w, x = drained_iterate(case, k)
-        for system, computed in ((observed.w[-1], w), (observed.drained, x)):
-            deviation = max(deviation, float(np.abs(system[block] - computed).max(initial=0.0)))
-    if case.optimizer in BITWISE:
-        return Outcome(deviation, 0.0)
-    return Outcome(deviation, 100 * float(np.finfo(case.dtype).eps) * (1 + float(np.abs(observed.w).max())))
+        deviations += [observed.w[-1][block] - w, observed.drained[block] - x]
+    allowed = 0.0 if case.optimizer in BITWISE else 100 * float(np.finfo(case.dtype).eps) * (1 + size)
+    return Outcome(largest(*deviations), allowed)
 
 
 CLAIM = Claim(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.claims.claim import Claim, Kind, Outcome
+from theory.checks import finite
+from theory.claims.claim import Claim, Kind, Outcome, largest
 from theory.claims.delayed_view import lag_deviation
 from theory.delayed import Iteration, drained_recursion
 from theory.system import BITWISE, SystemCase, system_cases
@@ -14,12 +15,12 @@ def check(case: SystemCase, iteration: Iteration) -> Outcome:
     """The engine's w^0..w^T against the iteration on the network as a plain function, and w_k^t against x_k^{t-d_k} of
     the drained recursion there, which knows neither modules nor queues nor engines."""
     observed, function = case.observed, case.function
+    system = finite("w of the engine", observed.w)[:, None]
     samples = np.arange(case.iterations)[None]
     w = iteration(function, observed.w[0], samples, case.rule)
     x = drained_recursion(function, observed.w[0], samples, case.rule)
-    system = observed.w[:, None]
-    deviations = (np.abs(system - w).max(), lag_deviation(function, system, x), np.abs(observed.drained - x[-1]).max())
-    return Outcome(float(max(deviations)), 0.0)
+    deviation = largest(system - w, lag_deviation(function, system, x), observed.drained - x[-1])
+    return Outcome(deviation, 0.0)
 
 
 CLAIM = Claim(
