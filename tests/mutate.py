@@ -10,9 +10,9 @@ that no test fails for survives, and is shown. One that makes the tests hang is 
 Faults that change nothing anybody could see are listed in `equivalent.toml`, with the reason; they are not drawn. An
 entry names the lines, not their number, so it holds until they change.
 
-Neither mutmut nor cosmic-ray does this. mutmut 3 wraps every function in a dispatcher, under which the tests that read
-source (of kernels, of imports) fail without any fault, and leaves out what stands outside functions; cosmic-ray has one
-test command for all files, changes the files of the checkout itself, and runs one fault at a time.
+Neither mutmut nor cosmic-ray fits. mutmut 3 changes what stands in functions only, so no table and no default of a
+class, draws no sample, and works in the checkout. cosmic-ray has one test command for all files, changes the files of
+the checkout themselves, draws no sample either, and its own distributor runs one fault at a time.
 """
 
 import json

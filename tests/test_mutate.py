@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
@@ -224,6 +225,12 @@ def test_a_stale_entry_is_an_error(toy, lines):
     (toy / EQUIVALENT).write_text(entry(*lines))
     with input_error(expected="expected faults of toy/numbers.py", got=lines, advice="remove or renew"):
         draw(toy, "toy/numbers.py", 1, 0)
+
+
+def test_every_entry_of_the_list_has_a_reason():
+    for listed in tomllib.loads((ROOT / EQUIVALENT).read_text())["mutant"]:
+        assert list(listed) == ["path", "before", "after", "reason"]
+        assert listed["reason"].endswith(".")
 
 
 @pytest.mark.parametrize("paths", [["tests"], ["theory", "nowhere.py"], [".."], ["ddg_ref/laye"]])
