@@ -31,7 +31,7 @@ def test_give_waits_while_full(capacity):
             channel.give(batch, batch)
             given.append(batch)
 
-    thread = threading.Thread(target=giver)
+    thread = threading.Thread(target=giver, daemon=True)
     thread.start()
     deadline = time.monotonic() + 5
     while len(given) < capacity and time.monotonic() < deadline:
@@ -55,7 +55,7 @@ def test_the_stop_signal_wakes_whoever_waits(wait):
         except StoppedError as error:
             caught.append(error)
 
-    thread = threading.Thread(target=waiter)
+    thread = threading.Thread(target=waiter, daemon=True)
     thread.start()
     time.sleep(0.02)
     stop.set()

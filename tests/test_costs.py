@@ -102,6 +102,12 @@ def test_a_damaged_file_is_replaced(cache, text):
     assert remembered_costs(NETWORK, X) == second
 
 
+def test_a_layer_may_have_cost_nothing(cache):
+    remembered_costs(NETWORK, X)
+    only_file(cache).write_text('{"seconds": [0, 1, 2, 3, 4]}')
+    assert remembered_costs(NETWORK, X) == [0, 1, 2, 3, 4]
+
+
 def test_of_processes_that_start_together_the_first_to_write_wins(cache, monkeypatch):
     def while_another_process_is_quicker(network, x, device):
         monkeypatch.setattr(costs, "measure_costs", lambda network, x, device: [1.0] * 5)

@@ -106,6 +106,13 @@ def test_the_mode_is_that_of_any_other_new_file(tmp_path, umask):
     assert modes == {0o666 & ~umask}
 
 
+def test_a_file_that_cannot_be_written_says_why(tmp_path):
+    path = tmp_path / "nowhere" / "t.json"
+    with pytest.raises(WriteError) as caught:
+        write_text(path, "{}")
+    assert str(caught.value) == f"{path} cannot be written (No such file or directory); make room or name another place"
+
+
 def test_a_link_is_followed_and_stays(tmp_path):
     write_text(tmp_path / "real.md", OLD)
     link = tmp_path / "link.md"

@@ -606,6 +606,12 @@ def test_forward_refuses_what_does_not_fit(layer, shape, got):
         layer.forward(params, np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize(("layer", "wanted"), [(Linear(3, 2), "(batch, 3)"), (Conv2d(3, 2), "(batch, any, any, 3)")])
+def test_what_forward_refuses_it_says_what_would_fit(layer, wanted):
+    with input_error(expected=f"expected input of shape {wanted}", got=(3,), advice="check the model's input shape"):
+        layer.forward(layer.init(np.random.default_rng(0)), np.zeros(3, np.float32))
+
+
 def test_a_shortcut_cannot_drop_channels():
     with input_error(expected="expected c_out >= c_in", got="3 -> 2", advice=""):
         Subsample(3, 2)

@@ -84,6 +84,11 @@ def test_parameter_counts_of_resnets_are_those_of_the_paper(depth, millions):
     assert f"{count / 1e6:.{digits}f}" == millions  # He, Zhang, Ren, Sun, CVPR 2016, table 6
 
 
+def test_no_convolution_of_a_resnet_has_a_bias_which_batch_norm_would_take_away():
+    network = Sequential(resnet((8, 8, 1), 10, depth=14))
+    assert [name for name in network.parameter_shapes() if "bias" in name] == [f"{len(network.layers) - 1}.bias"]
+
+
 def test_a_resnet_halves_the_image_twice():
     shape, seen = (32, 32, 3), []
     for layer in resnet(shape, 10):

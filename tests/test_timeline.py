@@ -8,7 +8,7 @@ from networks import Problem
 
 import ddg_ref
 from ddg_ref.files import write_json
-from ddg_ref.timeline import WAITING, Span, busy_fraction, last_iterations, trace
+from ddg_ref.timeline import WAITING, Activity, Span, busy_fraction, last_iterations, trace
 from ddg_ref.workers import threads
 
 QUICK = {"model": "mlp", "width": 8, "modules": 2, "split": "count", "iterations": 12}
@@ -43,6 +43,18 @@ def test_last_iterations_are_those_all_modules_reached():
     assert {span.iteration for span in last_iterations(recorded, 3)} == {2, 3, 4}
 
 
+def test_a_module_that_has_reached_the_first_iteration_only_holds_up_the_others():
+    recorded = [Span(1, "forward", t, t, t, t + 1.0) for t in range(3)] + [Span(2, "forward", 0, 0, 0.0, 1.0)]
+    assert {span.iteration for span in last_iterations(recorded, 5)} == {0}
+
+
+@pytest.mark.parametrize(("phase", "says"), [("take error", "waits to take error"), ("update", "is busy with update")])
+def test_a_worker_says_whether_it_waits(phase, says):
+    worker = Activity(2)
+    worker.begin(phase, 3, 1)
+    assert worker.describe(worker.since + 0.5) == f"module 2 {says} of iteration 3 since 0.5 s"
+
+
 def test_busy_fraction_leaves_waiting_out():
     recorded = [Span(1, "forward", 0, 0, 0.0, 3.0), Span(1, "take error", 0, 0, 3.0, 4.0)]
     assert busy_fraction(recorded) == {1: 0.75}
@@ -58,6 +70,8 @@ def test_trace_is_what_perfetto_reads(tmp_path):
     assert len(complete) == len(recorded)
     assert min(event["ts"] for event in complete) == 0
     assert all(event["dur"] >= 0 and event["tid"] in (1, 2, 3) for event in complete)
+    assert {event["name"] for event in complete if event["cat"] == "wait"} == WAITING
+    assert {event["name"] for event in complete if event["cat"] == "compute"} == {"forward", "backward", "update"}
 
 
 def test_run_draws_its_timeline():

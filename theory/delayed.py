@@ -8,6 +8,9 @@ iterations late:
 Everything is vectorised over R sample sequences: samples (R, T) integers, w0 (d,), iterates (T+1, R, d), and
 step sizes (T+K-1,), of which the last K-1 belong to the iterations in which the pipeline drains. Arrays may
 hold floats or, as objects, exact Fractions: the iteration is the same text.
+
+The drained iterate is a virtual, or perturbed, iterate, as in the analysis of asynchronous SGD: Mania et al., SIAM J.
+Optim. 27(4), 2017; Stich and Karimireddy, JMLR 21, 2020; Koloskova et al., arXiv 2206.08307, 2022.
 """
 
 from __future__ import annotations

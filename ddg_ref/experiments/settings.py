@@ -1,8 +1,9 @@
 """The settings of every scale: what is trained on what, for how long.
 
-`paper` repeats the settings of Huo et al., ICML 2018, section 5: CIFAR with augmentation, batch 128, momentum 0.9 in
-Nesterov's form, weight decay 5e-4, 300 epochs, step size 0.01 divided by 10 at epochs 150 and 225. `laptop` asks the
-same questions of drawn shapes and real digits, all of them in about a quarter of an hour on two cores. `smoke` takes
+`paper` repeats the settings of the program that Huo et al. published with their paper (github.com/slowbull/DDG). The
+command in its README: batch 128, 300 epochs, step size 0.01 divided by 10 at epochs 150 and 225. Its `main.py`: CIFAR
+with augmentation, and by default momentum 0.9, in Nesterov's form, and weight decay 5e-4. `laptop` asks the same
+questions of drawn shapes and real digits, all of them in about a quarter of an hour on two cores. `smoke` takes
 seconds, means nothing, and shows that everything works.
 """
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ddg_ref.experiments.published import LABEL, SOURCE, TEST_ERROR, TEST_ERROR_BY_K, Published, speed_ups
+from ddg_ref.experiments.published import LABEL, MARKS, SOURCE, TEST_ERROR, TEST_ERROR_BY_K, Published, speed_ups
 
 RELATED: dict[str, tuple[tuple[str, Sequence[Published]], ...]] = {
     "resnet8": (),
@@ -87,9 +87,9 @@ def published(what: str) -> str:
     """The published figures for the same thing, with their source."""
     if not RELATED[what]:
         return "No figures for this were found published as a table.\n"
-    parts = [f"Not ours ({LABEL}). Source: {SOURCE}.\n"]
+    parts = [f"Not ours ({LABEL}). Source: {SOURCE}. {MARKS}\n"]
     for title, rows in RELATED[what]:
-        body = ((row.network, row.data, row.method, str(row.K), f"{row.value:.2f}") for row in rows)
+        body = ((row.network, row.data, row.method, str(row.K), f"{row.value:.2f}{'*' * row.rerun}") for row in rows)
         parts.append(table(("network", "data", "method", "K", title), body))
     return "\n".join(parts)
 

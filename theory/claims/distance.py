@@ -26,7 +26,7 @@ CLAIM = Claim(
     id="distance",
     statement=r"\|w^t - x^t\| \le (K-1)\sqrt{M}\max_{t \le j \le t+K-2}\gamma_j",
     hypotheses="bounded gradients; any steps; every history",
-    source="ours, PROOFS.md section 1, Lemma V0",
+    source="PROOFS.md section 1, Lemma V0; for virtual iterates, as in Mania et al., SIAM J. Optim. 27(4), 2017",
     kind=Kind.UPPER_BOUND,
     strategy=cases(steps=KINDS, min_K=2),
     check=BoundInK(measure),

@@ -25,7 +25,7 @@ CLAIM = Claim(
     statement=r"x_k^{t+1} = x_k^t - \gamma_{t+d_k}\,\nabla_k f_{i(t)}(w^t), \quad "
     r"x^t = w^t - \text{in flight}",
     hypotheses="any K, any steps, warm-up included",
-    source="ours, PROOFS.md section 1, equation (1)",
+    source="PROOFS.md section 1, equation (1); a virtual iterate, as in Mania et al., SIAM J. Optim. 27(4), 2017",
     kind=Kind.IDENTITY,
     strategy=every_case,
     check=check,

@@ -1,4 +1,7 @@
-"""The step of Lemma 1's proof that replaces g_k by its mean fails, because w^t has seen the same sample."""
+"""The step of Lemma 1's proof that replaces g_k by its mean fails, because w^t has seen the same sample.
+
+A public proof that takes it: "A Succinct Proof of Decoupled Parallel Backpropagation Convergence Lemma", 2024.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ CLAIM = Claim(
     statement=r"E\langle\nabla_k f(w^t), \nabla_k f(w^{t-d_k})\rangle \le "
     r"E\langle\nabla_k f(w^t), g_k(t-d_k)\rangle",
     hypotheses="used, with equality, in the usual proof of Lemma 1",
-    source="counterexample ours, PROOFS.md section 7",
+    source='"A Succinct Proof of Decoupled Parallel Backpropagation Convergence Lemma", 2024; PROOFS.md section 7',
     kind=Kind.FALSE_AS_STATED,
     strategy=st.sampled_from((Written("0.1"), Written("0.5"))),
     check=check,

@@ -1,0 +1,80 @@
+"""The documents read on a page as they do in an editor."""
+
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmarks", "book", "docs", "notebooks", "theory")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+STARTS = {"bullet_list_open", "ordered_list_open", "blockquote_open", "heading_open", "hr", "html_block"}
+"""Blocks that a line within a paragraph begins when it begins with their mark."""
+
+
+def faults(text: str) -> list[str]:
+    """Where a line of running text or of inline code became something else because of how it begins."""
+    found, ends = [], set()
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        lines = token.map or [0, 0]
+        if token.type == "paragraph_open":
+            ends.add((lines[1], token.level))
+        if token.type in STARTS and (lines[0], token.level) in ends:
+            found.append(f"line {lines[0] + 1}: {token.type} without an empty line before it")
+        if token.type == "heading_open" and set(token.markup) <= set("-="):
+            found.append(f"line {lines[1]}: makes a heading of the lines above it")
+        for child in token.children or []:
+            if child.type == "text" and "`" in child.content:
+                found.append(f"line {lines[0] + 1}: inline code that does not end: {child.content}")
+    return found
+
+
+def body(path: Path) -> str:
+    """Without the front matter of a lesson."""
+    text = path.read_text(encoding="utf-8")
+    return text.partition("\n---\n")[2] if text.startswith("---\n") else text
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_line_becomes_something_else(path):
+    assert faults(body(path)) == []
+
+
+def test_all_documents_are_found():
+    assert {"README.md", "PROOFS.md", "index.md", "05_the_drained_pipeline.md"} <= {path.name for path in DOCUMENTS}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "so `f(x) >= f(w)\n- ||a||` holds",
+        "so `f(x) >= f(w)\n+ ||a||` holds",
+        "so `f(x) = f(w)\n* ||a||` holds",
+        "so `f(x)\n> 0` holds",
+        "so `f(x)\n# 0` holds",
+        "so `1 + 2 =\n1. + 2.` holds",
+        "so `a\n---\nb` holds",
+        "so `a\n===\nb` holds",
+        "* point: `f(x) >= f(w)\n  - ||a||` holds",
+        "> quoted: `f(x) >= f(w)\n> - ||a||` holds",
+        "so $f(x) \\ge f(w)\n- a$ holds",
+        "a difference, x\n- y, of two words",
+        "| a | b |\n|---|---|\n| `x|y` | z |",
+        "one `code that nobody ends",
+    ],
+)
+def test_lines_that_become_something_else_are_found(text):
+    assert faults(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "so `f(x) >= f(w) -\n||a||` holds",
+        "one\n\n- two\n- three `x` and\n  `four\n  five`",
+        "# A\n\n> b\n> c\n\n    - `d\n    - e\n\n| `f` | g |\n|---|---|\n| ``h ` i`` | j |",
+        "```\na `b\n- c\n```",
+    ],
+)
+def test_lines_that_stay_what_they_are_pass(text):
+    assert faults(text) == []
