@@ -19,6 +19,7 @@ from theory.claims.quadratic_threshold import QuadraticCase
 from theory.claims.reduction import PAIRS, Constants
 from theory.delayed import ddg
 from theory.exact import ENUMERATE_UP_TO, ERROR_PROBABILITY
+from theory.examine import examine
 from theory.families import make_problem
 from theory.optimizers import SGD
 from theory.problems import Quadratic, RidgeSum
@@ -283,6 +284,22 @@ def test_many_sequences_are_sampled_and_judged_by_a_confidence_bound(name):
     assert outcome.measured == pytest.approx(values.mean(), rel=1e-12)
     assert outcome.slack == pytest.approx(spread, rel=1e-6)
     assert outcome.slack > 1e-3 * outcome.bound
+
+
+SAMPLED = {name for name in MEASURED if name.startswith(("theorem-1", "theorem-2"))} | BEST_STEPS.keys()
+
+
+@pytest.mark.parametrize("name", [*MEASURED, *BEST_STEPS])
+def test_which_claims_are_tried_on_more_sequences_than_can_be_listed(name):
+    listed = []
+
+    def check(case, iteration):
+        listed.append(case.sequences.exhaustive)
+        return Outcome(0.0, 1.0)
+
+    examine(replace(CLAIMS[name], check=check), 100, 0)
+    assert any(listed)
+    assert all(listed) == (name not in SAMPLED)
 
 
 def perturbed(place, by):
