@@ -195,7 +195,7 @@ def _write(training: Training, final: Path) -> None:
             remove(unfinished)
     temporary.mkdir()
     state = state_of(training)
-    if len(json.dumps(state)) > LARGEST_STATE // 2:  # leaves room for what is written beside it
+    if len(json.dumps(state, allow_nan=False)) > LARGEST_STATE // 2:  # leaves room for what is written beside it
         raise OSError(f"{STATE} would be larger than what can be read again")
     write_json(temporary / STATE, state, indent=None)  # first: by it an unfinished checkpoint is known as ours
     write_tensors(temporary / TENSORS, tensors_of(training))

@@ -300,4 +300,4 @@ def test_a_start_whose_value_is_not_a_number_has_no_a():
 
 def test_every_field_of_an_outcome_counts():
     numbers = [f.name for f in dataclasses.fields(Outcome) if f.type == "float"]
-    assert numbers == ["measured", "bound", "slack"]
+    assert numbers == ["measured", "bound", "slack", "undelayed"]
