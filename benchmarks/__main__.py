@@ -1,6 +1,5 @@
 """`python -m benchmarks`: how fast training is, as ratios measured side by side, beside PyTorch if it is installed."""
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from benchmarks.memory import memory_ratio
 from benchmarks.mpi import speed_ups
 from benchmarks.start import import_ratio
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
+from ddg_ref.files import write_json
 from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
@@ -165,7 +165,7 @@ def main() -> None:
     if options.out:
         result = {"environment": environment(), "repetitions": options.repetitions, "rows": [asdict(r) for r in rows]}
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "benchmarks.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_json(options.out / "benchmarks.json", result)
         draw(rows).savefig(options.out / "benchmarks.png")
 
 

@@ -7,7 +7,6 @@ there is one: kernel launches, waits of the host, the part of the time in which 
 gpu.md, anew after each step.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from benchmarks.timing import Contender, Ratio, ratio, take_turns
 from ddg_ref.arrays import cupy
 from ddg_ref.devices import check_gpu
 from ddg_ref.errors import InputError
-from ddg_ref.files import write_text
+from ddg_ref.files import write_json, write_text
 from ddg_ref.rundir import environment
 
 ROOT = Path(__file__).parents[1]
@@ -153,7 +152,7 @@ def report(result: Mapping[str, Any]) -> str:
     lines = [
         f"# {result['gpu']}, {result['date']}",
         "",
-        f"`python -m benchmarks.gpu`, CuPy {result['cupy']}, CUDA {result['cuda']}, "
+        f"Made by `python -m benchmarks.gpu`, CuPy {result['cupy']}, CUDA {result['cuda']}, "
         f"NumPy {result['environment']['numpy']}, PyTorch {result['torch'] or 'not installed'}; "
         f"float32, medians of {result['repetitions']} turns.",
         "",
@@ -188,7 +187,7 @@ def go_through(found: Iterable[tuple[Sequence[str], Any]], result: dict[str, Any
         for place in places:
             part = part.setdefault(place, {})
         part[name] = value
-        write_text(out / "gpu.json", json.dumps(result, indent=2) + "\n")
+        write_json(out / "gpu.json", result)
         write_text(out / "gpu.md", report(result))
 
 

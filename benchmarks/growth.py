@@ -5,7 +5,6 @@ of two workers against layer width. All of an MLP 8 x 256 with batch 128 unless 
 the least-squares line in log-log coordinates.
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from itertools import cycle
@@ -20,6 +19,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.mpi import WIDTHS as WIDTHS_OF_PAIRS
 from benchmarks.mpi import speed_ups
 from benchmarks.timing import take_turns
+from ddg_ref.files import write_json
 from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
@@ -98,7 +98,7 @@ def main() -> None:
     found = measure(max(1, options.repetitions))
     draw(found).savefig(options.out / "growth.png")
     result = {"environment": environment(), "repetitions": options.repetitions, "measured": found}
-    (options.out / "growth.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_json(options.out / "growth.json", result)
     for name, points in found.items():
         print(f"{name}: {', '.join(f'{size}: {value:.3g}' for size, value in points.items())}", end="")
         print("" if "speed-up" in name else f"; exponent {exponent(points):.2f}")

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.contenders import Work, digits_cnn, mlp
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
 from ddg_ref.engines import ENGINES
+from ddg_ref.files import write_json
 from ddg_ref.workers import launch
 
 WIDTHS = (16, 32, 64, 128, 256, 512)
@@ -92,7 +93,7 @@ def main() -> None:
         report(found, options.repetitions)
         if options.out:
             figures = {name: {engine: asdict(r) for engine, r in engines.items()} for name, engines in found.items()}
-            options.out.write_text(json.dumps(figures, indent=2) + "\n")
+            write_json(options.out, figures)
 
 
 def report(found: Mapping[str, Mapping[str, Ratio]], repetitions: int) -> None:

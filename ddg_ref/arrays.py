@@ -193,11 +193,11 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-@cache
 def _blas_pools() -> "ThreadpoolController":
+    """Of the libraries that are loaded now: others may come later."""
     from threadpoolctl import ThreadpoolController  # slow to import, so only when training starts
 
-    return ThreadpoolController().select(user_api="blas")  # looks up the loaded libraries once: milliseconds
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager

@@ -29,7 +29,9 @@ UNFINISHED = ".unfinished"
 """What stands in the name of a file that is being written."""
 
 WRITTEN_BY = {"written_by": "ddg_ref"}
-MARKS = re.compile(rb'"written_by": ?"ddg_ref"|Software\0ddg_ref\W|(Made|Written) by `python -m (ddg_ref|theory)\b')
+MARKS = re.compile(
+    rb'"written_by": ?"ddg_ref"|Software\0ddg_ref\W|(Made|Written) by `python -m (ddg_ref|theory|benchmarks)\b'
+)
 """In JSON and in the header of tensors; in a PNG; in a text."""
 HEAD = 4096
 """Bytes within which the mark stands."""

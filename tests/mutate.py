@@ -15,7 +15,6 @@ class, draws no sample, and works in the checkout. cosmic-ray has one test comma
 the checkout themselves, draws no sample either, and its own distributor runs one fault at a time.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -39,7 +38,7 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from ddg_ref.errors import InputError, WriteError
-from ddg_ref.files import write_text
+from ddg_ref.files import write_json
 from tests.mutations import Mutant, mutants
 
 ROOT = Path(__file__).parents[1]
@@ -321,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "survivors": [{"path": one.path, "before": one.before, "after": one.after} for one in survivors],
         }
         try:
-            write_text(options.json, json.dumps(result, indent=2) + "\n")
+            write_json(options.json, result)
         except WriteError as error:
             sys.exit(f"mutate: {error}")
 

@@ -269,7 +269,7 @@ def test_arrays_are_split_as_a_file_is(path):
 def test_what_scikit_learn_loads():
     from sklearn.datasets import load_iris
 
-    assert train(load_iris(), epochs=20, iterations=None, lr=0.02).final_test_accuracy > 0.8
+    assert train(load_iris(), width=32, epochs=60, iterations=None, lr=0.02).final_test_accuracy > 0.8
 
 
 NOT_DATA = {
@@ -498,7 +498,7 @@ def test_divergence_names_inputs_that_are_large(engine):
 
 
 def test_a_model_may_be_layers_in_any_order_of_wrapping():
-    layers = [Flatten(), Linear(16, 4), Tanh(), Linear(4, 3)]
+    layers = [Flatten(), Linear(20, 4), Tanh(), Linear(4, 3)]
     options = {"data": TINY, "batch_size": 5, "iterations": 3, "split": "count"}
     expected = ddg_ref.train(model=layers, **options).weights
     for model in (tuple(layers), iter(layers), Sequential(layers), OrderedDict.fromkeys(layers)):
@@ -527,7 +527,7 @@ def test_what_is_no_model_gets_one_line_at_every_door(model, tmp_path):
 
 
 def test_layers_are_given_again_in_any_wrapping(tmp_path):
-    layers = [Flatten(), Linear(16, 4), Tanh(), Linear(4, 3)]
+    layers = [Flatten(), Linear(20, 4), Tanh(), Linear(4, 3)]
 
     def training():
         return Training(Config(batch_size=5, epochs=2, split="count"), (X16, Y16), iter(layers))
@@ -540,7 +540,7 @@ def test_layers_are_given_again_in_any_wrapping(tmp_path):
         assert_same_bits(again.pipeline.params, whole.pipeline.params)
 
 
-X16, Y16 = np.random.default_rng(0).standard_normal((25, 4, 4, 1)), np.arange(25) % 3
+X16, Y16 = np.random.default_rng(0).standard_normal((25, 5, 4, 1)), np.arange(25) % 3
 
 
 # Options
@@ -559,7 +559,7 @@ def test_a_config_and_what_contradicts_it():
 
 
 def test_the_record_names_what_was_run(tmp_path):
-    layers = [Flatten(), Linear(16, 3)]
+    layers = [Flatten(), Linear(20, 3)]
     named = Config(**QUICK | {"iterations": 3, "batch_size": 5})
     bare = replace(named, width=None, depth=None)
     runs = {

@@ -73,7 +73,7 @@ def spoilt(value, sample, dtype="float32"):
         (spoilt(-np.inf, 0), "predict: expected finite numbers", "in sample 0", "repair"),
         (spoilt(1e300, 2, "float64"), "predict: expected finite numbers", "in sample 2", "repair"),
         (spoilt(3e38, 4), "predict: expected samples scaled as the training data", "in sample 4", "scale x"),
-        (None, "predict: expected samples of shape (8, 8, 1)", "x ()", "reshape"),
+        (None, "predict: expected x as a non-empty array", "NoneType", "convert"),
         (
             np.full((2, 8, 8, 1), None),
             "predict: expected x as a non-empty array (samples, ...) of",
