@@ -15,7 +15,7 @@ allocated on a file's word.
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from hashlib import file_digest, sha256
 from math import isfinite, prod
@@ -136,9 +136,12 @@ def save(training: Training, run_directory: Path) -> Path:
     try:
         if not final.exists():
             _write(training, final)
-            for old in list_checkpoints(run_directory)[:-KEPT]:
+            own = [old for old in list_checkpoints(run_directory) if run_of(old) == training.id]
+            for old in own[:-KEPT]:
                 if is_our_checkpoint(old):
                     remove(old.rename(_unfinished(old)))
+        elif run_of(final) != training.id:
+            raise CheckpointError(f"checkpoint {final}: another run has written it; choose another directory")
     except (OSError, WriteError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__ or error
         raise CheckpointError(f"checkpoint {final}: cannot be written: {reason(cause)}") from error
@@ -250,6 +253,7 @@ def state_of(training: Training) -> dict[str, Any]:
     """Everything else, as JSON: nothing that grows with the run, so what is large is not this run's."""
     return {
         "version": VERSION,
+        "run": training.id,
         "config": training.config.stored(),
         "network": [repr(layer) for layer in training.network.layers],
         "data": training.data.fingerprint,
@@ -272,6 +276,14 @@ def list_checkpoints(run_directory: Path) -> list[Path]:
     return sorted(path for path in (run_directory / CHECKPOINTS).glob("[0-9]*") if path.name.isdigit())
 
 
+def run_of(checkpoint: Path) -> str | None:
+    """Which run wrote it, as `Training.id` has it; None if it is damaged. Raises OSError if it cannot be read."""
+    with suppress(CheckpointError, FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        run = _read_state(checkpoint).get("run")
+        return run if isinstance(run, str) else None
+    return None
+
+
 def resume(
     run_directory: Path,
     *,
@@ -289,6 +301,13 @@ def resume(
     found = list_checkpoints(run_directory)
     if not found:
         raise InputError(f"resume: no checkpoint under {run_directory / CHECKPOINTS}; train with --checkpoint-every")
+    with reading(found[-1]):
+        runs = {checkpoint.name: run for checkpoint in found if (run := run_of(checkpoint)) is not None}
+    if len(set(runs.values())) > 1:
+        raise CheckpointError(
+            f"resume: expected checkpoints of one run under {run_directory / CHECKPOINTS}, got those of several: "
+            f"{', '.join(runs)}; move away what is not of this run"
+        )
     with naming_the_older(found):
         return load(found[-1], data=data, layers=layers, **changes)
 
@@ -361,6 +380,7 @@ def load(
         make_device(name)
     with reading(checkpoint):
         training = Training(config, found, layers, cuts=cuts)
+        training.id = _expect("run", state.get("run"), str)
         training.seconds = _expect("seconds", state.get("seconds"), float)
         training.iteration = _expect("iteration", state.get("iteration"), int)
         if not 0 <= training.iteration <= training.task.iterations:

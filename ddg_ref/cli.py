@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, fields
 from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
@@ -18,7 +18,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ddg_ref import checkpoints, comparison, plots, rundir
+from ddg_ref import checkpoints, comparison, locks, plots, rundir
 from ddg_ref.config import Config
 from ddg_ref.console import console
 from ddg_ref.engines import ENGINES, Engine
@@ -140,14 +140,20 @@ def train(
     engine = ENGINES[choose("engine", options["engine"], ENGINES)]
     if resume is not None and "engine" not in given:
         engine = _stored_engine(resume)
-    with nullcontext() if engine.speaks() else silence():
+    with ExitStack() as stack:
+        if not engine.speaks():
+            stack.enter_context(silence())
         engine.meet()  # before one process alone can fail
         if out is not None:
             training = Training(Config(**options))
+            if engine.speaks():
+                stack.enter_context(locks.owned("out", rundir.make(out)))
             place = engine.once(lambda: rundir.claim(out, overwrite=overwrite, room=checkpoints.room(training)))
         else:
             assert resume is not None
             place = rundir.reopen(resume)
+            if engine.speaks():
+                stack.enter_context(locks.owned("resume", place))
             stored = checkpoints.stored_config(place)
             if stored is not None:
                 _check_options(options, given, stored)
@@ -264,9 +270,16 @@ def compare(
     if options["engine"] == "mpi":
         raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
     configs = comparison.configs_of(comparison.parse_runs(runs), options)
-    comparing = comparison.Comparison(configs, out, overwrite=overwrite)
-    with progress_of([entry.training for entry in comparing.entries]), stop_between_iterations(comparing):
-        comparing.train()
+    trainings = comparison.trainings_of(configs)
+    with locks.owned("out", rundir.make(out)):
+        comparing = comparison.Comparison(trainings, out, overwrite=overwrite)
+        with progress_of(trainings), stop_between_iterations(comparing):
+            comparing.train()
+        report(comparing, options)
+
+
+def report(comparing: comparison.Comparison, options: dict[str, Any]) -> None:
+    """Print and keep what has come of a comparison. Raises what is to be said of runs that were stopped or failed."""
     if comparing.stopped:
         commands = "; ".join(resuming(entry.directory) for entry in comparing.stopped)
         raise Interrupted(f"stopped; each of the runs goes on by itself: {commands}")
@@ -286,10 +299,10 @@ def compare(
         unsaved.append(error)
     if unsaved:
         raise WriteError("; ".join(map(str, unsaved)))
-    typer.echo(f"figure and runs written to {out}")
+    typer.echo(f"figure and runs written to {comparing.out}")
     failures = [f"{entry.label}: {entry.failure}" for entry in comparing.entries if entry.failure]
     if failures:
-        raise WorkerError(f"{len(failures)} of {len(configs)} runs failed: {'; '.join(failures)}")
+        raise WorkerError(f"{len(failures)} of {len(comparing.entries)} runs failed: {'; '.join(failures)}")
 
 
 @app.command()
@@ -304,16 +317,17 @@ def timeline(
     if count < 1:
         raise InputError(f"count: expected a whole number >= 1, got {count}; 6 is readable")
     training = Training(Config(**options, iterations=2 * count + options["modules"], drain=False))
-    rundir.claim(out, overwrite=overwrite)
-    with progress_of([training]):
-        for _ in training.epochs():
-            pass
-    run = training.result()
-    spans = last_iterations(run.spans, count)
-    for k, fraction in busy_fraction(spans).items():
-        typer.echo(f"module {k}: busy {100 * fraction:.0f}% of the time")
-    write_figure(out / rundir.TIMELINE, plots.timeline(spans, title=run.label))
-    write_json(out / rundir.TRACE, trace(spans), indent=None)
+    with locks.owned("out", rundir.make(out)):
+        rundir.claim(out, overwrite=overwrite)
+        with progress_of([training]):
+            for _ in training.epochs():
+                pass
+        run = training.result()
+        spans = last_iterations(run.spans, count)
+        for k, fraction in busy_fraction(spans).items():
+            typer.echo(f"module {k}: busy {100 * fraction:.0f}% of the time")
+        write_figure(out / rundir.TIMELINE, plots.timeline(spans, title=run.label))
+        write_json(out / rundir.TRACE, trace(spans), indent=None)
     typer.echo(f"timeline.png and trace.json (open it in Perfetto or chrome://tracing) written to {out}")
 
 
@@ -346,7 +360,9 @@ def reproduce(
     """Do an experiment of the paper again: result.json, result.md, figure.png. The same command goes on with it."""
     given = {"device": device, "data_dir": data_dir, "download": download or None}
     options = {name: value for name, value in given.items() if value is not None}
-    written = experiments.reproduce(what, scale, out, options, watching)
+    experiments.plan(what, scale, options)  # refuses what it does, before there is a directory
+    with locks.owned("out", rundir.make(out)):
+        written = experiments.reproduce(what, scale, out, options, watching)
     if written is None:
         words = ["reproduce", what, "--scale", scale, "--out", str(out)]
         for name, value in options.items():

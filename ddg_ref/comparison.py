@@ -55,6 +55,12 @@ def configs_of(runs: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> l
     return configs
 
 
+def trainings_of(configs: Sequence[Config]) -> list[Training]:
+    """A training for each, all on the same data. Raises InputError for what cannot be trained."""
+    first = Training(configs[0])
+    return [first, *(Training(config, first.data) for config in configs[1:])]
+
+
 @dataclass
 class Entry:
     """One of the runs that are compared. In the end it has a `run`, or a `failure`, or was stopped.
@@ -102,9 +108,7 @@ class Comparison:
     and has changed nothing, for what cannot be done.
     """
 
-    def __init__(self, configs: Sequence[Config], out: Path, *, overwrite: bool = False) -> None:
-        first = Training(configs[0])
-        trainings = [first, *(Training(config, first.data) for config in configs[1:])]
+    def __init__(self, trainings: Sequence[Training], out: Path, *, overwrite: bool = False) -> None:
         self.out = out
         self.entries = [Entry(t, out / f"{t.config.method}-{t.config.modules}") for t in trainings]
         places = [rundir.Place(entry.directory, room=checkpoints.room(entry.training)) for entry in self.entries]

@@ -16,10 +16,10 @@ from stat import S_IMODE, S_ISREG
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ddg_ref.arrays import Params
 from ddg_ref.errors import InputError, WriteError, reason
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def write_tensors(path: Path, arrays: Params) -> None:
+def write_tensors(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Make C-contiguous `arrays` by name the content of `path`, a safetensors file. Raises WriteError."""
     with replacing(path) as unfinished:
         save_file(arrays, unfinished, WRITTEN_BY)

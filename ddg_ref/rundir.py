@@ -67,16 +67,20 @@ class Place:
 
     def prepare(self) -> None:
         """Make the directory, and try whether there is room. Raises InputError if not."""
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"out: cannot create {self.directory} ({reason(error)}); choose another directory"
-            ) from None
+        make(self.directory)
         try:
             try_room(self.directory, self.room)
         except WriteError as error:
             raise InputError(f"out: {error}") from None
+
+
+def make(directory: Path) -> Path:
+    """`directory`, which is made if it is not there. Raises InputError if that cannot be done."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: cannot create {directory} ({reason(error)}); choose another directory") from None
+    return directory
 
 
 def is_there(path: Path) -> bool:
@@ -192,14 +196,16 @@ def environment() -> dict[str, Any]:
 def save(run: "Run", directory: Path) -> Path:
     """Write `run` into `directory`: weights, then run.json, which so stands for a whole run, and figures.
 
-    run.json: config, environment, history (one object per record), milliseconds_per_iteration, final_test_accuracy,
-    modules (layers and parameters of each). weights.safetensors: parameters and running statistics by "layer.name",
-    whatever K, engine and method; convolution weights (kh, kw, c_in, c_out), linear weights (in, out). Raises
-    WriteError if something cannot be written, or would replace what ddg_ref did not write.
+    run.json: run (an identifier that its checkpoints have too), config, environment, history (one object per record),
+    milliseconds_per_iteration, final_test_accuracy, modules (layers and parameters of each). weights.safetensors:
+    parameters and running statistics by "layer.name", whatever K, engine and method; convolution weights
+    (kh, kw, c_in, c_out), linear weights (in, out). Raises WriteError if something cannot be written, or would replace
+    what ddg_ref did not write.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_tensors(directory / WEIGHTS, {name: np.ascontiguousarray(array) for name, array in run.weights.items()})
     result = {
+        "run": run.id,
         "config": run.config.stored(),
         "environment": environment(),
         "history": [record._asdict() for record in run.history],

@@ -12,6 +12,7 @@ from statistics import median
 from time import perf_counter
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -178,6 +179,7 @@ class Training:
         for module in self.pipeline.modules:
             if module.synthesizer is not None:
                 self._check_batches(method, module.synthesizer.fewest_samples())
+        self.id = self.engine.once(lambda: uuid4().hex)
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []
         self.durations = array("d")  # seconds of each iteration
@@ -306,6 +308,7 @@ class Training:
             )
         )
         return Run(
+            id=self.id,
             config=self.config,
             history=history,
             weights=weights,
@@ -328,13 +331,15 @@ class Training:
 class Run:
     """A finished training run.
 
-    `weights` holds parameters and running statistics by name, "layer.name", the layer counted in the whole network.
+    `id` tells it from every other run; its checkpoints have it too. `weights` holds parameters and running statistics
+    by name, "layer.name", the layer counted in the whole network.
     `modules` says for each module which layers and how many parameters it has. `milliseconds_per_iteration` is the
     median over iterations, without evaluation; None if fewer than two iterations of one epoch were run. A GPU's times
     are seen only where the host waits, at records and checkpoints: there each iteration counts with the mean since the
     one before.
     """
 
+    id: str
     config: Config
     history: list[Record]
     weights: Params

@@ -64,7 +64,7 @@ def contents(training: Training) -> tuple[dict[str, bytes], dict[str, Any]]:
         name: array.dtype.str.encode() + str(array.shape).encode() + array.tobytes() for name, array in arrays.items()
     }
     state = state_of(training)
-    del state["seconds"], state["config"]["engine"]
+    del state["run"], state["seconds"], state["config"]["engine"]
     return tensors, state
 
 

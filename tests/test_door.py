@@ -269,7 +269,7 @@ def test_arrays_are_split_as_a_file_is(path):
 def test_what_scikit_learn_loads():
     from sklearn.datasets import load_iris
 
-    assert train(load_iris(), width=32, epochs=60, iterations=None, lr=0.02).final_test_accuracy > 0.8
+    assert train(load_iris(), width=32, epochs=40, iterations=None, lr=0.005).final_test_accuracy > 0.8
 
 
 NOT_DATA = {

@@ -101,8 +101,10 @@ def assert_refused_or_faithful(files: dict[str, bytes]) -> bool:
         assert {name: (array.dtype, array.shape, array.tobytes()) for name, array in stored.items()} == {
             name: (array.dtype, array.shape, array.tobytes()) for name, array in held.items()
         }
-        state = json.loads(files[STATE])
-        assert {name: state[name] for name in state_of(training)} == state_of(training)
+        state, taken = json.loads(files[STATE]), state_of(training)
+        assert taken["config"].pop("data") == TINY.name  # which was given, whatever the state calls it
+        assert isinstance(state["config"].pop("data"), str)
+        assert {name: state[name] for name in taken} == taken
         return True
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = [
     ["arrays", "cache", "console", "cores", "errors", "methods", "seeds", "timeline"],
-    ["devices", "files", "data.samples", "layers.images"],
+    ["devices", "files", "locks", "data.samples", "layers.images"],
     ["processes"],
     ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
@@ -47,7 +47,7 @@ BOTTOM = {"layers", "losses", "optimizers", "schedules"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
 
-TOOLS = {"ddg_ref.console", "ddg_ref.errors", "ddg_ref.files", "ddg_ref.processes"}
+TOOLS = {"ddg_ref.console", "ddg_ref.errors", "ddg_ref.files", "ddg_ref.locks", "ddg_ref.processes"}
 """What knows nothing of training: how results are printed and written, and processes."""
 
 DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from rich.table import Table
 from ddg_ref.console import console
 from ddg_ref.errors import WriteError, reason
 from ddg_ref.files import expect_writable
+from ddg_ref.locks import owned
 from theory import campaign, records
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
@@ -148,18 +149,18 @@ def verify(
             keep(examinations)
 
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task("", total=plan.size())
-        found, interrupted, failure = campaign.run(plan, keep=try_to_keep, progress=lambda: bar.advance(task))
-    shown.print(table(found))
-    for e in found:
-        if e.violation is not None:
-            say(shown, f"{e.claim.id}: {e.violation.outcome.note or describe(e.violation.case)}")
-    if interrupted:
-        say(shown, "interrupted; the table holds everything found so far")
-    if failure is not None:
-        say(shown, f"{failure}; the table holds everything found so far")
-    with one_line():
+    with one_line(), owned("json", json) if json is not None else nullcontext():
+        with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+            task = bar.add_task("", total=plan.size())
+            found, interrupted, failure = campaign.run(plan, keep=try_to_keep, progress=lambda: bar.advance(task))
+        shown.print(table(found))
+        for e in found:
+            if e.violation is not None:
+                say(shown, f"{e.claim.id}: {e.violation.outcome.note or describe(e.violation.case)}")
+        if interrupted:
+            say(shown, "interrupted; the table holds everything found so far")
+        if failure is not None:
+            say(shown, f"{failure}; the table holds everything found so far")
         keep(found)
     as_expected = failure is None and all(e.as_expected for e in found)
     raise typer.Exit(130 if interrupted else int(not as_expected))

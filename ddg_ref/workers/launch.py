@@ -31,6 +31,11 @@ def check_launch(modules: int) -> None:
     """Raise InputError if mpi4py is missing, LaunchError if this process is not one of an MPI launch."""
     if find_spec("mpi4py") is None:
         raise missing("mpi4py")
+    if rank() is None and os.environ.get("SLURM_NTASKS", "1") not in ("", "1"):
+        raise InputError(
+            f"engine mpi: expected {modules} MPI ranks, got {os.environ['SLURM_NTASKS']:.10} tasks of Slurm that know "
+            f"nothing of each other; say srun --mpi=pmi2 (MPICH) or --mpi=pmix (Open MPI), or mpiexec -n {modules}"
+        )
     if rank() is None:
         raise LaunchError(
             f"engine mpi: expected {modules} MPI ranks, one per module, got a process outside an MPI launch; "

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -158,7 +159,7 @@ def test_a_folder_that_vanishes_costs_one_line_and_not_the_table(tmp_path, monke
     intact = campaign.run
 
     def run_and_remove(plan, **options):
-        folder.rmdir()
+        shutil.rmtree(folder)
         return intact(plan, **options)
 
     monkeypatch.setattr(campaign, "run", run_and_remove)
