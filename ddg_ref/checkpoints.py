@@ -386,6 +386,7 @@ def load(
         if not 0 <= training.iteration <= training.task.iterations:
             raise DamagedError(f"iteration: expected 0 to {training.task.iterations}, got {training.iteration}")
         _restore_tensors(training, checkpoint / TENSORS)
+    training.engine.agree(lambda: {"checkpoint": checkpoint.name, SUMS: _sha256(checkpoint / SUMS)})
     return training
 
 

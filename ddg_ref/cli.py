@@ -20,7 +20,7 @@ from rich.table import Table
 
 from ddg_ref import checkpoints, comparison, locks, plots, rundir
 from ddg_ref.config import Config
-from ddg_ref.console import console
+from ddg_ref.console import accept_everything, console
 from ddg_ref.engines import ENGINES, Engine
 from ddg_ref.errors import (
     CheckpointError,
@@ -368,7 +368,7 @@ def reproduce(
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
         raise Interrupted(f"stopped; go on with: python -m ddg_ref {' '.join(map(quote, words))}")
-    typer.echo(written.read_text())
+    typer.echo(written.read_text(encoding="utf-8"))
     typer.echo(f"written to {written}")
 
 
@@ -377,6 +377,7 @@ def main() -> None:
 
     As one of several MPI ranks it ends together with the others, and only rank 0 says why.
     """
+    accept_everything()
     code, message = run_app()
     leave = getattr(sys.modules.get("ddg_ref.workers.mpi"), "leave", None)
     if leave is not None:

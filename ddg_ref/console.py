@@ -36,13 +36,18 @@ class WholeConsole(Console):
             table.width = width
 
 
+def accept_everything() -> None:
+    """From here on a character that stdout or stderr cannot encode is written as its escape, as in "\\u2026"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr: as wide as the terminal, where there is none as wide as the lines are.
 
-    From here on a character that this stream cannot encode is written as its escape, as in "\\u2026", also by others.
+    From here on those streams accept everything, also from others.
     """
-    stream = sys.stderr if stderr else sys.stdout
-    if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
+    accept_everything()
     shown = WholeConsole(stderr=stderr)
     return shown if shown.is_terminal and shown.width > 0 else WholeConsole(stderr=stderr, width=UNLIMITED)

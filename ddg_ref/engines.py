@@ -1,9 +1,9 @@
 """The engines: ways of running a pipeline. All give the same weights, bit for bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ddg_ref import reference
 from ddg_ref.errors import LaunchError, reason
@@ -26,6 +26,9 @@ class Engine(Protocol):
 
     def prepare(self, modules: int) -> None:
         """Raises InputError if so many modules cannot be run here."""
+
+    def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
+        """Raises InputError, on all processes, unless they know the same; `known()` is what this one knows, by name."""
 
     def speaks(self) -> bool:
         """Whether this process is the one that prints."""
@@ -51,6 +54,9 @@ class InProcess:
         return self.run(pipeline, task, start, stop)
 
     def prepare(self, modules: int) -> None:
+        pass
+
+    def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
         pass
 
     def speaks(self) -> bool:
@@ -81,6 +87,7 @@ class OverMPI:
         launch.check_launch(modules)
         with needing_mpi():
             from ddg_ref.workers import mpi
+        mpi.agree_on({"modules": modules})
         size = mpi.WORLD.size
         if size != modules:
             raise LaunchError(
@@ -88,6 +95,11 @@ class OverMPI:
                 f"launch with mpiexec -n {modules}, or say --modules {size}",
                 modules,
             )
+
+    def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
+        with needing_mpi():
+            from ddg_ref.workers import mpi
+        mpi.agree_on(known())
 
     def speaks(self) -> bool:
         return not launch.rank()

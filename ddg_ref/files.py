@@ -87,7 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """Make `content`, and who wrote it, the content of `path`. Raises WriteError."""
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(WRITTEN_BY | dict(content), indent=indent) + "\n")
+        unfinished.write_text(json.dumps(WRITTEN_BY | dict(content), indent=indent) + "\n", encoding="utf-8")
 
 
 class _Enough(Exception):  # noqa: N818 - not an error

@@ -15,13 +15,13 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from ddg_ref import plots
 from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError, WriteError, reason
 from ddg_ref.files import UNFINISHED, is_ours, try_room, write_figure, write_json, write_tensors
 from ddg_ref.timeline import last_iterations
+from ddg_ref.workers.agreement import kernels
 
 if TYPE_CHECKING:
     from ddg_ref.training import Run
@@ -181,12 +181,14 @@ def environment() -> dict[str, Any]:
     """What a figure depends on besides the configuration."""
     from ddg_ref import __version__
 
-    blas: dict[str, Any] = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
+    built: Any = np.show_config(mode="dicts")
+    blas = built["Build Dependencies"]["blas"]  # NumPy's, whatever others have loaded theirs
     return {
         "ddg_ref": __version__,
         "python": python_version(),
         "numpy": np.__version__,
-        "blas": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}".strip(),
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "kernels": kernels(),
         "platform": platform(),
         "machine": machine(),
         "cores": usable_cores(),

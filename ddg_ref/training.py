@@ -3,7 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
 from math import isfinite
@@ -136,6 +136,7 @@ class Training:
     ) -> None:
         self.engine = ENGINES[check_config(config).engine]
         self.engine.prepare(config.modules)
+        self.engine.agree(lambda: asdict(config))
         keep_freed_memory()
         if data is None:
             if config.download:
@@ -149,6 +150,9 @@ class Training:
             config = replace(config, model="custom")
         self.config = config
         self.network = make_network(config, self.data, layers)
+        self.engine.agree(
+            lambda: {"data's digest": self.data.fingerprint, "layers": [repr(layer) for layer in self.network.layers]}
+        )
         samples = self.data.x_train, self.data.y_train
         self.batches = Batches(*samples, config.batch_size, config.seed, augment=config.augment)
         self.task = Task(

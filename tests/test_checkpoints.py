@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from networks import IN_PROCESS
 from runs import PER_EPOCH, SMALL, TINY, assert_same_run, finish, run_to, small_training, tiny_images
 
-from ddg_ref import Config, files
+from ddg_ref import Config, checkpoints, files
 from ddg_ref.checkpoints import STATE, SUMS, TENSORS, list_checkpoints, load, resume, save
 from ddg_ref.errors import CheckpointError, DamagedError, InputError, WorkerError
 from ddg_ref.layers import Flatten, Linear, Tanh
@@ -362,6 +362,20 @@ def test_what_is_not_damage_does_not_cost_a_checkpoint(given, message, tmp_path)
     assert one_line(caught.value).startswith(message.replace("CHECKPOINT", f"checkpoint {checkpoint}"))
     assert not isinstance(caught.value, DamagedError)
     assert "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [MemoryError("planted"), ImportError("planted"), PermissionError("planted")])
+def test_what_happens_around_a_checkpoint_passes_as_itself(error, tmp_path, monkeypatch):
+    save(run_to(small_training(), 2), tmp_path)
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "make_network", fail)
+    with pytest.raises((type(error), CheckpointError)) as caught:
+        resume(tmp_path, data=TINY)
+    assert not isinstance(caught.value, DamagedError)
+    assert "planted" in str(caught.value)
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path):

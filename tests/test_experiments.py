@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from runs import run_to, small_training
 
-from ddg_ref import InputError, WorkerError
+from ddg_ref import DivergenceError, InputError, WorkerError
 from ddg_ref.cores import usable_cores
 from ddg_ref.experiments import jobs as jobs_file
 from ddg_ref.experiments import published, staleness
@@ -124,6 +124,28 @@ def test_times(everything):
         assert 1 <= row["predicted"] <= row["K"]
         assert row["predicted_here"] == min(row["predicted"], usable_cores())
         assert len(row["speed_up_by_seed"]) == len(SMOKE.seeds)
+
+
+def test_a_run_that_diverges_is_a_result_and_is_named(tmp_path, monkeypatch):
+    jobs = PLANS["resnet8"](SMOKE)
+    hopeless = next(job for job in jobs if job.series.startswith("dni"))
+    plans = [replace(job, options={**job.options, "lr": 1e9}) if job is hopeless else job for job in jobs]
+    monkeypatch.setitem(PLANS, "resnet8", lambda scale: plans)
+    for _ in range(2):  # the second time nothing is left to do
+        document = reproduce("resnet8", "smoke", tmp_path, {}, unwatched).read_text()
+        assert f"Diverged, and so in no median above: {hopeless.name}." in document
+        assert list(result(tmp_path, "resnet8")["diverged"]) == [hopeless.name]
+        assert (tmp_path / "resnet8" / "figure.png").exists()
+        monkeypatch.setattr(jobs_file, "perform", None)
+    monkeypatch.setitem(PLANS, "resnet8", lambda scale: jobs)
+    with pytest.raises(InputError, match=r"holds a run with lr 1000000000\.0, expected"):
+        reproduce("resnet8", "smoke", tmp_path, {}, unwatched)
+
+
+def test_a_timed_run_that_diverges_ends_the_experiment(tmp_path):
+    job = next(job for job in PLANS["modules"](SMOKE) if job.timed)
+    with pytest.raises(DivergenceError, match=f"^{job.name}: the loss became "):
+        perform_all([replace(job, options={**job.options, "lr": 1e9})], tmp_path, 1, Watch())
 
 
 def test_a_second_call_runs_nothing(everything, monkeypatch):

@@ -106,6 +106,13 @@ def test_a_failure_anywhere_reaches_every_rank():
     assert time.monotonic() - started < 120
 
 
+def test_what_one_rank_was_given_otherwise_is_refused_on_all():
+    """Nothing in a message shows it: the weights would be wrong without a word, or the job would hang."""
+    done = run(RANKS / "agreement.py", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["rank 0 agrees", "rank 1 agrees"]
+
+
 def test_mpiexec_writes_the_directory_that_threads_write(by_threads, tmp_path):
     out = tmp_path / "run"
     done = ddg("train", *SMALL, "--modules", 3, "--engine", "mpi", "--out", out, ranks=3)

@@ -23,7 +23,7 @@ LEVELS = [
     ["layers", "data"],
     ["synthesizers"],
     ["models", "splitting", "costs", "modules", "task"],
-    ["reference", "workers.channel", "workers.worker", "workers.launch", "workers"],
+    ["reference", "workers.agreement", "workers.channel", "workers.worker", "workers.launch", "workers"],
     ["workers.threads", "workers.mpi_channel"],
     ["workers.mpi"],
     ["engines"],

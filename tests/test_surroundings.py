@@ -60,6 +60,19 @@ def test_a_schedulers_rank_changes_nothing_without_mpi(command, rank, unfinished
     assert len(done.stdout.splitlines()) >= 2
 
 
+def test_every_message_can_be_printed_in_ascii(tmp_path):
+    """Where the first thing to be said is a message, too."""
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for arguments in (
+        ["train", "--out", "r\u00e9", "--model", "r\u00e9"],
+        ["timeline", *QUICK[:-2], "--out", "r\u00e9"],
+    ):
+        done = ddg(*arguments, cwd=tmp_path, **ascii_only)
+        assert b"Traceback" not in done.stderr
+        assert b"r" in done.stdout + done.stderr
+    assert (tmp_path / "r\u00e9" / "trace.json").exists()
+
+
 @pytest.mark.parametrize("command", [["train"], ["compare", "--runs", "bp,ddg:2"]], ids=lambda command: command[0])
 def test_a_narrow_terminal_in_ascii_gets_every_number(command, tmp_path):
     narrow = {"COLUMNS": "40", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}

@@ -13,6 +13,7 @@ from ddg_ref.files import read_json, write_json
 from ddg_ref.training import Training
 
 TIMES = "times.json"
+DIVERGED = "diverged.json"
 WHERE = ("data_dir", "download")
 """Options that say where the data comes from: they do not change a run."""
 
@@ -58,17 +59,17 @@ def stored_config(directory: Path) -> Config | Mapping[str, Any] | None:
 
     Raises CheckpointError for a damaged checkpoint, InputError for a damaged run.json.
     """
-    path = directory / rundir.RESULT
-    if path.exists():
-        config = read_json(path).get("config")
-        if not isinstance(config, Mapping):
-            raise InputError(f"out: {path} is damaged; move it away to run it again")
-        return config
+    for path in (directory / rundir.RESULT, directory / DIVERGED):
+        if path.exists():
+            config = read_json(path).get("config")
+            if not isinstance(config, Mapping):
+                raise InputError(f"out: {path} is damaged; move it away to run it again")
+            return config
     return checkpoints.stored_config(directory)
 
 
 def check_stored(job: Job, directory: Path) -> bool:
-    """Whether the run is there and finished. Raises InputError if another one is there under its name."""
+    """Whether the run is there, and finished or diverged. Raises InputError if another one has its name."""
     stored = stored_config(directory)
     if stored is None:
         return False
@@ -78,20 +79,27 @@ def check_stored(job: Job, directory: Path) -> bool:
             raise InputError(
                 f"out: {directory} holds a run with {name} {there[name]}, expected {value}; choose another directory"
             )
-    return (directory / rundir.RESULT).exists()
+    return (directory / rundir.RESULT).exists() or (directory / DIVERGED).exists()
+
+
+def divergence(directory: Path) -> str | None:
+    """How the run in `directory` diverged; None if it did not."""
+    path = directory / DIVERGED
+    return str(read_json(path).get("message")) if path.exists() else None
 
 
 def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callable[[float], None]) -> bool:
     """Do the run, or the rest of it; False if it was asked to stop, and has been stored.
 
-    Raises DivergenceError, which names the run, and what training raises otherwise.
+    That a run diverges is a result, where its error is all that is asked. Raises DivergenceError, which names the run,
+    where its times or its gradients are, and what training raises otherwise.
     """
     if checkpoints.list_checkpoints(directory):
         training = checkpoints.resume(directory)
     else:
         training = Training(job.config())
         place = rundir.Place(directory)
-        files = (*place.files, TIMES, staleness.FILE)
+        files = (*place.files, TIMES, DIVERGED, staleness.FILE)
         rundir.claim_all([replace(place, files=files, room=checkpoints.room(training))], overwrite=True)
     total = training.task.iterations
     advance(training.iteration / total)
@@ -113,7 +121,10 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
         for _ in training.epochs(checkpoint):
             pass
     except DivergenceError as error:
-        raise DivergenceError(f"{job.name}: {error}") from error
+        if job.timed or job.probes:
+            raise DivergenceError(f"{job.name}: {error}") from error
+        write_json(directory / DIVERGED, {"config": training.config.stored(), "message": str(error)})
+        return True
     if training.iteration < total:
         checkpoint()
         return False

@@ -10,7 +10,7 @@ from ddg_ref import rundir
 from ddg_ref.errors import InputError, choose
 from ddg_ref.experiments import results, tables
 from ddg_ref.experiments.figures import FIGURES
-from ddg_ref.experiments.jobs import WHERE, Job, Watch, check_stored, perform_all
+from ddg_ref.experiments.jobs import WHERE, Job, Watch, check_stored, divergence, perform_all
 from ddg_ref.experiments.plans import DATA_NAMES, PLANS, TITLES
 from ddg_ref.experiments.published import LABEL, SOURCE
 from ddg_ref.experiments.settings import SCALES, Scale
@@ -81,7 +81,9 @@ def reproduce(what: str, scale: str, out: Path, options: Mapping[str, Any], watc
         return out / what / DOCUMENT
     report = ["# The paper's experiments\n", f"Made by `python -m ddg_ref reproduce all --scale {scale}`.\n"]
     for name in plans:
-        report.append((out / name / DOCUMENT).read_text().replace("(figure.png)", f"({name}/figure.png)"))
+        report.append(
+            (out / name / DOCUMENT).read_text(encoding="utf-8").replace("(figure.png)", f"({name}/figure.png)")
+        )
     write_text(out / REPORT, "\n".join(report))
     return out / REPORT
 
@@ -100,13 +102,15 @@ def evaluate(scale: Scale, jobs: list[Job], outcomes: list[results.Outcome], run
 
 def write(what: str, scale: str, jobs: list[Job], runs: Path, directory: Path) -> None:
     """result.json, figure.png and result.md of an experiment whose runs are all there."""
-    outcomes = [results.read(job, runs) for job in jobs]
+    diverged = {job.name: message for job in jobs if (message := divergence(runs / job.name))}
+    outcomes = [results.read(job, runs) for job in jobs if job.name not in diverged]
     result: dict[str, Any] = {
         "experiment": what,
         "scale": scale,
         "environment": rundir.environment(),
         "seeds": sorted({job.options["seed"] for job in jobs}),
         **evaluate(SCALES[scale], jobs, outcomes, runs),
+        "diverged": diverged,
         "runs": {job.name: dict(job.options) for job in jobs},
         "published": {
             "label": LABEL,

@@ -100,6 +100,8 @@ def document(what: str, title: str, scale: str, result: dict[str, Any]) -> str:
     command = f"`python -m ddg_ref reproduce {what} --scale {scale}`"
     parts = [f"## {title}\n", f"Made by {command}; {settings(result)}\n"]
     parts += [show(result[kind]) for kind, show in kinds if result[kind]]
+    if result["diverged"]:
+        parts.append(f"Diverged, and so in no median above: {', '.join(result['diverged'])}.\n")
     parts += [f"![{title}](figure.png)\n", "### Published\n", published(what)]
     return "\n".join(parts)
 

@@ -6,11 +6,12 @@ Between calls rank r holds the true state of its own module, and rank 0 that of 
 
 import atexit
 import sys
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from time import perf_counter
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from mpi4py import MPI
 
@@ -21,6 +22,7 @@ from ddg_ref.optimizers import OptimizerState
 from ddg_ref.synthesizers import Synthesizer
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
+from ddg_ref.workers.agreement import check_agreement, facts, installation, kernels
 from ddg_ref.workers.channel import StoppedError
 from ddg_ref.workers.mpi_channel import LeftRank, RightRank, Wire, wait_until
 from ddg_ref.workers.worker import Data, Objective, recorder, report, work
@@ -196,6 +198,24 @@ def once(action: Callable[[], T]) -> T:
     if failure or told:
         raise failure or told
     return cast(T, value)
+
+
+def agree_on(known: Mapping[str, Any]) -> None:
+    """Compare what all ranks know, and what they run on. Raises InputError, the same on all, unless it is the same.
+
+    Other BLAS kernels change the last bits and nothing else: rank 0 warns of them.
+    """
+    meet(TEAM)
+    ranks = TEAM.allgather(facts(installation() | dict(known)))
+    check_agreement(ranks)
+    computed_by = TEAM.allgather(kernels())
+    if RANK == 0 and len(set(computed_by)) > 1:
+        other = next(rank for rank, name in enumerate(computed_by) if name != computed_by[0])
+        warnings.warn(
+            f"BLAS computes for {computed_by[0]} on rank 0 and for {computed_by[other]} on rank {other}: the weights "
+            "are not those of one machine to the last bit",
+            stacklevel=2,
+        )
 
 
 def tellable(failure: BaseException) -> Exception:
