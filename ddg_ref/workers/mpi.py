@@ -38,6 +38,12 @@ UNWINDING_SECONDS = 3.0
 """How long a rank waits for the others after a failure, before it ends the job for all."""
 
 
+LONGEST_GOODBYE = 1000
+"""Bytes of what a rank says when it leaves."""
+GOODBYE_SECONDS = 1.0
+"""How long a rank that has left may have been the last to come to a meeting."""
+
+
 class Ending(NamedTuple):
     """How a rank came out of a call."""
 
@@ -226,24 +232,63 @@ def tellable(failure: BaseException) -> Exception:
 
 
 def meet(communicator: MPI.Intracomm, patience: float | None = None) -> bool:
-    """Wait until all ranks are here; False if they have not come after `patience` seconds."""
+    """Wait until all ranks are here; False if they have not come after `patience` seconds.
+
+    Raises WorkerError if one of them has left the program, and so will never come.
+    """
     request = communicator.Ibarrier()
     deadline = inf if patience is None else perf_counter() + patience
-    wait_until(lambda: request.Test() or perf_counter() > deadline)
+    since: dict[int, float] = {}
+
+    def watch(waited: float) -> None:
+        for rank, why in goodbyes().items() if communicator is not EXIT else ():
+            if waited - since.setdefault(rank, waited) > GOODBYE_SECONDS:  # else it was here before, to be seen soon
+                raise WorkerError(f"rank {rank} has left the program{why and ': '}{why}")
+
+    wait_until(lambda: request.Test() or perf_counter() > deadline, watch)
     return request.Test()
 
 
-def leave(code: int, message: str = "") -> None:
-    """Come here last. If all ranks do, rank 0 prints its message; one that fails alone prints its own and ends all."""
+_gone: dict[int, str] = {}
+
+
+def goodbyes() -> dict[int, str]:
+    """The ranks that have said that they leave, and why, if they have said that."""
+    status = MPI.Status()
+    while EXIT.Iprobe(status=status):
+        hear(status.source, status.Get_count(MPI.BYTE))
+    return _gone
+
+
+def hear(rank: int, size: int = LONGEST_GOODBYE) -> None:
+    """Receive what a rank says when it leaves."""
+    text = bytearray(size)
+    status = MPI.Status()
+    EXIT.Recv([text, MPI.BYTE], rank, status=status)
+    _gone[rank] = " ".join(text[: status.Get_count(MPI.BYTE)].decode(errors="replace").split())
+
+
+def leave(code: int, message: str = "", why: str | None = None) -> None:
+    """Come here last. If all ranks do, rank 0 prints its message; one that fails alone prints its own and ends all.
+
+    Whoever still waits for this rank hears why it leaves, which is the message if nothing else is given.
+    """
     atexit.unregister(leave_at_exit)
+    others = set(range(WORLD.size)) - {RANK}
+    text = (message if why is None else why).encode()[:LONGEST_GOODBYE]
+    said = [EXIT.Isend([text, MPI.BYTE], other) for other in others]
     together = meet(EXIT, UNWINDING_SECONDS if code else None)
     if message and (RANK == 0 or not together):
         print(message, end="", file=sys.stderr, flush=True)
     if not together:
         WORLD.Abort(code)
+    for other in others - goodbyes().keys():
+        hear(other)
+    MPI.Request.Waitall(said)
 
 
 @atexit.register
 def leave_at_exit() -> None:
     """For programs that do not call `leave`: no rank waits for one that ended by an exception."""
-    leave(1 if hasattr(sys, "last_value") else 0)
+    failure = getattr(sys, "last_value", None)
+    leave(0 if failure is None else 1, why="" if failure is None else repr(failure))
