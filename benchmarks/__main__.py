@@ -12,7 +12,7 @@ from benchmarks.memory import memory_ratio
 from benchmarks.mpi import speed_ups
 from benchmarks.start import import_ratio
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
-from ddg_ref.files import write_json
+from ddg_ref.files import write_figure, write_json
 from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
@@ -166,7 +166,7 @@ def main() -> None:
         result = {"environment": environment(), "repetitions": options.repetitions, "rows": [asdict(r) for r in rows]}
         options.out.mkdir(parents=True, exist_ok=True)
         write_json(options.out / "benchmarks.json", result)
-        draw(rows).savefig(options.out / "benchmarks.png")
+        write_figure(options.out / "benchmarks.png", draw(rows))
 
 
 if __name__ == "__main__":

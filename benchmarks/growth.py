@@ -19,7 +19,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.mpi import WIDTHS as WIDTHS_OF_PAIRS
 from benchmarks.mpi import speed_ups
 from benchmarks.timing import take_turns
-from ddg_ref.files import write_json
+from ddg_ref.files import write_figure, write_json
 from ddg_ref.plots import COLOURS, Picture
 from ddg_ref.rundir import environment
 
@@ -96,9 +96,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     found = measure(max(1, options.repetitions))
-    draw(found).savefig(options.out / "growth.png")
     result = {"environment": environment(), "repetitions": options.repetitions, "measured": found}
     write_json(options.out / "growth.json", result)
+    write_figure(options.out / "growth.png", draw(found))
     for name, points in found.items():
         print(f"{name}: {', '.join(f'{size}: {value:.3g}' for size, value in points.items())}", end="")
         print("" if "speed-up" in name else f"; exponent {exponent(points):.2f}")

@@ -93,7 +93,7 @@ def main() -> None:
         report(found, options.repetitions)
         if options.out:
             figures = {name: {engine: asdict(r) for engine, r in engines.items()} for name, engines in found.items()}
-            write_json(options.out, figures)
+            write_json(options.out, figures, kind="benchmark")
 
 
 def report(found: Mapping[str, Mapping[str, Ratio]], repetitions: int) -> None:

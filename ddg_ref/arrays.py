@@ -206,8 +206,10 @@ def _in_control_of_blas() -> Iterator[None]:
     from threadpoolctl import OpenBLASController
 
     OpenBLASController.clear_controlling_thread(force=True)
-    yield
-    OpenBLASController.clear_controlling_thread(force=True)
+    try:
+        yield
+    finally:
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 class _OneBlasThread:
@@ -218,20 +220,22 @@ class _OneBlasThread:
 
     def __init__(self) -> None:
         self._lock, self._holders = RLock(), 0
+        self._limit: Any = None  # which alone says whether there is one: whoever is interrupted here leaves that true
 
     def take(self) -> None:
         with self._lock:
-            if self._holders == 0:
+            self._holders += 1
+            if self._limit is None:
                 with _in_control_of_blas():
                     self._limit = _blas_pools().limit(limits=1)
-            self._holders += 1
 
     def leave(self) -> None:
         with self._lock:
-            self._holders -= 1
-            if self._holders == 0:
+            self._holders = max(0, self._holders - 1)
+            if self._holders == 0 and self._limit is not None:
                 with _in_control_of_blas():
                     self._limit.restore_original_limits()
+                self._limit = None
 
 
 _ONE_BLAS_THREAD = _OneBlasThread()
@@ -243,8 +247,8 @@ def one_blas_thread() -> Iterator[None]:
 
     Holds for the process, until all who hold it at the same time have left.
     """
-    _ONE_BLAS_THREAD.take()
     try:
+        _ONE_BLAS_THREAD.take()
         yield
     finally:
         _ONE_BLAS_THREAD.leave()

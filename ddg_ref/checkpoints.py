@@ -36,14 +36,32 @@ from ddg_ref.data import Dataset, load_data
 from ddg_ref.data.door import Data, name_or_dataset
 from ddg_ref.devices import Device, make_device
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import CheckpointError, DamagedError, InputError, WriteError, reason
+from ddg_ref.errors import (
+    AgreementError,
+    CheckpointError,
+    DamagedError,
+    InputError,
+    LaunchError,
+    WriteError,
+    reason,
+)
 from ddg_ref.files import flush, write_json, write_tensors
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.layers.compose import as_layers
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import OptimizerState
-from ddg_ref.rundir import CHECKPOINT_FILES, CHECKPOINTS, STATE, SUMS, TENSORS, is_our_checkpoint, remove
+from ddg_ref.rundir import (
+    CHECKPOINT_DIGITS,
+    CHECKPOINT_FILES,
+    CHECKPOINTS,
+    LARGEST_SUMS,
+    STATE,
+    SUMS,
+    TENSORS,
+    is_our_checkpoint,
+    remove,
+)
 from ddg_ref.splitting import check_cuts
 from ddg_ref.synthesizers import Synthesizer, boundaries, layers_for
 from ddg_ref.task import BatchResult
@@ -53,7 +71,6 @@ VERSION = 2
 KEPT = 2
 SUMMED = (TENSORS, STATE)
 LARGEST_STATE = 2 << 20
-LARGEST_SUMS = 1024
 LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
 """What a safetensors file may have besides its tensors' bytes, at least."""
@@ -128,7 +145,7 @@ def save(training: Training, run_directory: Path) -> Path:
     Returns the checkpoint's directory. Raises CheckpointError if training was broken off within an iteration or if
     nothing can be written; then the older checkpoints are as they were.
     """
-    final = run_directory / CHECKPOINTS / f"{training.iteration:012d}"
+    final = run_directory / CHECKPOINTS / f"{training.iteration:0{CHECKPOINT_DIGITS}d}"
     if not stands_between_iterations(training):
         raise CheckpointError(
             f"checkpoint {final}: the run was broken off within an iteration; resume from the last checkpoint"
@@ -155,10 +172,10 @@ def save_or_rescue(training: Training, run_directory: Path) -> Path:
     except CheckpointError as error:
         if not stands_between_iterations(training):
             raise
-        elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
         try:
+            elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
             save(training, elsewhere)
-        except CheckpointError as again:
+        except (CheckpointError, OSError) as again:
             raise CheckpointError(f"{error}; {again}") from error
         raise CheckpointError(
             f"{error}; it lies elsewhere, go on with: python -m ddg_ref train --resume {quote(str(elsewhere))}"
@@ -333,14 +350,20 @@ def naming_the_older(found: list[Path]) -> Iterator[None]:
 
 @contextmanager
 def reading(checkpoint: Path) -> Iterator[None]:
-    """For the block, what is wrong is wrong with the files of the checkpoint: one line that names it."""
+    """For the block, what is wrong is wrong with the checkpoint: one line that names it.
+
+    DamagedError if its files are not as they were written; CheckpointError if they cannot be read, or ask for what this
+    release refuses.
+    """
     try:
         yield
     except CheckpointError as error:
         raise type(error)(f"checkpoint {checkpoint}: {_reason(error)}") from error.__cause__
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedError(f"checkpoint {checkpoint}: expected {', '.join(CHECKPOINT_FILES)}: {error}") from error
-    except OSError as error:
+    except (AgreementError, LaunchError):
+        raise
+    except (InputError, OSError) as error:
         raise CheckpointError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error
     except (SafetensorError, ValueError, ArithmeticError, RecursionError) as error:
         raise DamagedError(f"checkpoint {checkpoint}: cannot be read: {_reason(error)}") from error

@@ -31,6 +31,7 @@ from ddg_ref.errors import (
     WorkerError,
     WriteError,
     choose,
+    reason,
 )
 from ddg_ref.experiments import reproduce as experiments
 from ddg_ref.experiments.jobs import Watch
@@ -154,6 +155,7 @@ def train(
             place = rundir.reopen(resume)
             if engine.speaks():
                 stack.enter_context(locks.owned("resume", place))
+                rundir.reopen(resume)  # which another process may have ended meanwhile
             stored = checkpoints.stored_config(place)
             if stored is not None:
                 _check_options(options, given, stored)
@@ -172,15 +174,22 @@ def train_into(training: Training, place: Path) -> None:
     def checkpoint() -> None:
         checkpoints.save_or_rescue(training, place)
 
-    with progress_of([training]), stop_between_iterations(training.task):
-        for _ in training.epochs(checkpoint):
-            pass
-    if training.iteration < training.task.iterations:
-        training.engine.once(checkpoint)
-        raise Interrupted(
-            f"stopped after iteration {training.iteration} of {training.task.iterations}; go on with: {resuming(place)}"
-        )
-    run = training.result()
+    lost = None
+    with stop_between_iterations(training.task):
+        with progress_of([training]):
+            for _ in training.epochs(checkpoint):
+                pass
+        if training.iteration < training.task.iterations:
+            training.engine.once(checkpoint)
+            raise Interrupted(
+                f"stopped after iteration {training.iteration} of {training.task.iterations}; "
+                f"go on with: {resuming(place)}"
+            )
+        run = training.result()
+        try:  # before anything is printed, which may fail too
+            training.engine.once(lambda: rundir.save_or_rescue(run, place))
+        except WriteError as error:
+            lost = error
     table = Table(box=None, pad_edge=False)
     for name in ("epoch", "iteration", "train loss", "train acc %", "test loss", "test acc %", "seconds"):
         table.add_column(name, justify="right")
@@ -188,13 +197,24 @@ def train_into(training: Training, place: Path) -> None:
         accuracies = f"{100 * r.train_accuracy:.2f}", f"{100 * r.test_accuracy:.2f}"
         row = (r.epoch, r.iteration, f"{r.train_loss:.4f}", accuracies[0], f"{r.test_loss:.4f}", accuracies[1])
         table.add_row(*map(str, row), f"{r.seconds:.1f}")
-    console().print(table)
-    typer.echo(
-        f"{run.label}: test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration",
-        nl=False,
-    )
-    training.engine.once(lambda: rundir.save_or_rescue(run, place))
-    typer.echo(f"; written to {place}")
+    with printing():
+        console().print(table)
+        figures = f"test accuracy {100 * run.final_test_accuracy:.2f}%, {milliseconds(run)} ms per iteration"
+        typer.echo(f"{run.label}: {figures}{'' if lost else f'; written to {place}'}")
+    if lost is not None:
+        raise lost
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """What is printed in the block has been kept already. Raises WriteError if it cannot be printed."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # else Python tries once more when it ends
+        raise WriteError(f"what has come of it cannot be printed ({reason(error)}), but has been kept") from error
 
 
 def resuming(place: Path) -> str:
@@ -271,18 +291,30 @@ def compare(
         raise InputError("engine: compare changes the number of modules, got mpi, where it is fixed; choose threads")
     configs = comparison.configs_of(comparison.parse_runs(runs), options)
     trainings = comparison.trainings_of(configs)
-    with locks.owned("out", rundir.make(out)):
+    places = comparison.places_of(trainings, out)
+    rundir.survey(places, overwrite=overwrite)  # before there are directories to own
+    with ExitStack() as owned:
+        for place in places:
+            owned.enter_context(locks.owned("out", rundir.make(place.directory)))
         comparing = comparison.Comparison(trainings, out, overwrite=overwrite)
-        with progress_of(trainings), stop_between_iterations(comparing):
-            comparing.train()
-        report(comparing, options)
+        with stop_between_iterations(comparing):
+            with progress_of(trainings):
+                comparing.train()
+            report(comparing, options)
 
 
 def report(comparing: comparison.Comparison, options: dict[str, Any]) -> None:
-    """Print and keep what has come of a comparison. Raises what is to be said of runs that were stopped or failed."""
+    """Keep and print what has come of a comparison. Raises what is to be said of runs that were stopped or failed."""
+    problems = [str(entry.unsaved) for entry in comparing.entries if entry.unsaved]
+    problems += [f"{entry.label}: {entry.failure}" for entry in comparing.entries if entry.failure]
     if comparing.stopped:
-        commands = "; ".join(resuming(entry.directory) for entry in comparing.stopped)
-        raise Interrupted(f"stopped; each of the runs goes on by itself: {commands}")
+        commands = [resuming(entry.directory) for entry in comparing.stopped]
+        raise Interrupted("; ".join(["stopped; each of the runs goes on by itself", *commands, *problems]))
+    unsaved = any(entry.unsaved for entry in comparing.entries)
+    try:
+        comparing.save(options)
+    except WriteError as error:
+        problems, unsaved = [str(error), *problems], True
     base = comparing.baseline
     table = Table(box=None, pad_edge=False)
     for name in ("method", "K", "test acc %", "ms/iteration", f"speed-up over {base.label if base else 'bp'}"):
@@ -291,18 +323,15 @@ def report(comparing: comparison.Comparison, options: dict[str, Any]) -> None:
         accuracy = "failed" if row["failure"] else f"{100 * row['test_accuracy']:.2f}"
         times = (row["milliseconds_per_iteration"], row["speed_up"])
         table.add_row(row["method"], str(row["modules"]), accuracy, *("-" if t is None else f"{t:.2f}" for t in times))
-    console().print(table)
-    unsaved = [entry.unsaved for entry in comparing.entries if entry.unsaved]
-    try:
-        comparing.save(options)
-    except WriteError as error:
-        unsaved.append(error)
+    with printing():
+        console().print(table)
+        if not unsaved:
+            typer.echo(f"figure and runs written to {comparing.out}")
+    failed = sum(entry.failure is not None for entry in comparing.entries)
     if unsaved:
-        raise WriteError("; ".join(map(str, unsaved)))
-    typer.echo(f"figure and runs written to {comparing.out}")
-    failures = [f"{entry.label}: {entry.failure}" for entry in comparing.entries if entry.failure]
-    if failures:
-        raise WorkerError(f"{len(failures)} of {len(comparing.entries)} runs failed: {'; '.join(failures)}")
+        raise WriteError("; ".join(problems))
+    if failed:
+        raise WorkerError(f"{failed} of {len(comparing.entries)} runs failed: {'; '.join(problems)}")
 
 
 @app.command()

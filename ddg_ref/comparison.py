@@ -7,15 +7,7 @@ from typing import Any
 
 from ddg_ref import checkpoints, plots, rundir
 from ddg_ref.config import PATHS, SPLITS, Config, whole_numbers
-from ddg_ref.errors import (
-    CheckpointError,
-    DivergenceError,
-    InputError,
-    StallError,
-    WorkerError,
-    WriteError,
-    choose,
-)
+from ddg_ref.errors import InputError, WriteError, choose
 from ddg_ref.files import write_figure, write_json
 from ddg_ref.methods import METHOD_OPTIONS, METHODS
 from ddg_ref.training import Run, Training
@@ -48,6 +40,10 @@ def configs_of(runs: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> l
             own["split"] = options["split"] if options["split"] in SPLITS else "count"
             own["device"] = options["device"].partition(",")[0]
         configs.append(Config(**own, method=method, modules=K))
+    if all(K == 1 for _, K in runs):
+        for name, idle in (("split", options["split"] not in SPLITS), ("device", "," in options["device"])):
+            if idle:
+                raise InputError(f"{name}: expected runs of several modules, got one for each; leave it out")
     for name in METHOD_OPTIONS:
         if options[name] is not None and all(getattr(config, name) is None for config in configs):
             named = ",".join(f"{method}:{K}" if K > 1 else method for method, K in runs)
@@ -59,6 +55,15 @@ def trainings_of(configs: Sequence[Config]) -> list[Training]:
     """A training for each, all on the same data. Raises InputError for what cannot be trained."""
     first = Training(configs[0])
     return [first, *(Training(config, first.data) for config in configs[1:])]
+
+
+def places_of(trainings: Sequence[Training], out: Path) -> list[rundir.Place]:
+    """Where the comparison is kept, and after that where each of its runs is."""
+    runs = [
+        rundir.Place(out / f"{training.config.method}-{training.config.modules}", room=checkpoints.room(training))
+        for training in trainings
+    ]
+    return [rundir.Place(out, (RESULT, FIGURE), checkpoints=False, room=sum(place.room for place in runs)), *runs]
 
 
 @dataclass
@@ -88,17 +93,15 @@ class Entry:
         try:
             for _ in self.training.epochs(checkpoint):
                 yield
-        except (CheckpointError, DivergenceError, StallError, WorkerError) as error:
-            self.failure = error
-            return
-        if self.training.iteration < self.training.task.iterations:
-            checkpoint()
-        else:
+            if self.training.iteration < self.training.task.iterations:
+                checkpoint()
+                return
             self.run = self.training.result()
-            try:
-                rundir.save_or_rescue(self.run, self.directory)
-            except WriteError as error:
-                self.unsaved = error
+            rundir.save_or_rescue(self.run, self.directory)
+        except WriteError as error:
+            self.unsaved = error
+        except Exception as error:  # whatever it is, the other runs go on
+            self.failure = error
 
 
 class Comparison:
@@ -110,9 +113,8 @@ class Comparison:
 
     def __init__(self, trainings: Sequence[Training], out: Path, *, overwrite: bool = False) -> None:
         self.out = out
-        self.entries = [Entry(t, out / f"{t.config.method}-{t.config.modules}") for t in trainings]
-        places = [rundir.Place(entry.directory, room=checkpoints.room(entry.training)) for entry in self.entries]
-        whole = rundir.Place(out, (RESULT, FIGURE), checkpoints=False, room=sum(place.room for place in places))
+        whole, *places = places_of(trainings, out)
+        self.entries = [Entry(*pair) for pair in zip(trainings, (place.directory for place in places), strict=True)]
         rundir.claim_all([whole, *places], overwrite=overwrite)
 
     @property

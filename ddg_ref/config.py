@@ -4,6 +4,7 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from math import isfinite
+from os import PathLike, fsdecode
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -13,7 +14,7 @@ import numpy as np
 from ddg_ref.data import DATASETS, OFFICIAL
 from ddg_ref.devices import device_names
 from ddg_ref.engines import ENGINES
-from ddg_ref.errors import InputError, choose
+from ddg_ref.errors import InputError, choose, shown
 from ddg_ref.losses import LOSSES
 from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.models import MODELS
@@ -148,7 +149,7 @@ class Config:
         if len(cuts) != self.modules - 1:
             raise InputError(
                 f"split: expected {self.modules - 1} cut points for {self.modules} modules, got {len(cuts)} "
-                f"({self.split}); change one of them"
+                f"({self.split:.40}); change one of them"
             )
         return cuts
 
@@ -219,11 +220,13 @@ def plain(name: str, value: Any, hint: Any) -> Any:
     """
     kinds = get_args(hint) or (hint,)
     value = value.item() if isinstance(value, np.generic) else value
+    if name in PATHS and isinstance(value, PathLike):
+        value = fsdecode(value)
     if float in kinds and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if type(value) not in kinds:
         wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise InputError(f"{name}: expected {wanted}, got {type(value).__name__} {value!r:.40}; convert it")
+        raise InputError(f"{name}: expected {wanted}, got {type(value).__name__} {shown(value)}; convert it")
     return value
 
 
@@ -232,4 +235,4 @@ def whole_numbers(name: str, text: str, *, hint: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{name}: expected {hint}, got {text!r}; change it") from None
+        raise InputError(f"{name}: expected {hint}, got {shown(text)}; change it") from None

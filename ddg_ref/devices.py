@@ -189,10 +189,10 @@ def check_gpu(index: int) -> None:
 def _check_libraries(xp: Any, index: int) -> None:
     """Raise InputError unless what CuPy loads on first use is there: the compiler of kernels, and matrix products."""
     with xp.cuda.Device(index):
-        x = xp.zeros((2, 2), "float32")
         uses: dict[str, Callable[[], Any]] = {
-            "NVRTC": lambda: xp.ElementwiseKernel("T x", "T y", "y = x + 1", "probe")(x),
-            "cuBLAS": lambda: xp.matmul(x, x),
+            "its memory": lambda: xp.zeros((2, 2), "float32"),
+            "NVRTC": lambda: xp.ElementwiseKernel("T x", "T y", "y = x + 1", "probe")(xp.zeros((2, 2), "float32")),
+            "cuBLAS": lambda: xp.matmul(xp.zeros((2, 2), "float32"), xp.zeros((2, 2), "float32")),
         }
         for library, use in uses.items():
             try:

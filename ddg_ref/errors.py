@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable
-from math import isfinite
+from math import inf, isfinite, nan
 from numbers import Real
 from operator import index
 from typing import Any
@@ -32,6 +32,10 @@ class LaunchError(InputError):
     def __init__(self, message: str, modules: int, *, outside: bool = False) -> None:
         super().__init__(message)
         self.modules, self.outside = modules, outside
+
+
+class AgreementError(InputError):
+    """The ranks of an MPI launch have not been given the same."""
 
 
 class DivergenceError(ArithmeticError):
@@ -83,9 +87,13 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
 
 def real(name: str, value: Any) -> float:
     """`value` as a Python float: NumPy's float64 would widen float32 arrays. Raises InputError unless it is finite."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    except OverflowError:
+        number = inf
+    if not isfinite(number):
         raise InputError(f"{name}: expected a finite number, got {shown(value)}; give one")
-    return float(value)
+    return number
 
 
 def switch(name: str, value: Any) -> bool:

@@ -35,6 +35,8 @@ MARKS = re.compile(
 """In JSON and in the header of tensors; in a PNG; in a text."""
 HEAD = 4096
 """Bytes within which the mark stands."""
+NOT_FOR_FOLDERS = (errno.EACCES, errno.EINVAL, errno.EPERM)
+"""Where a folder cannot be opened or flushed, what was renamed in it is there all the same."""
 NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -48,6 +50,12 @@ def is_ours(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return status.st_size == 0 or MARKS.search(file.read(HEAD)) is not None
+
+
+def refuse_to_replace(path: Path) -> None:
+    """Raise WriteError if there is a file that we did not write. Raises OSError if that cannot be told."""
+    if path.exists() and not is_ours(path):
+        raise WriteError(f"{path} is in the way: ddg_ref did not write it; move it away or name another place")
 
 
 @contextmanager
@@ -64,8 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if place.exists() and not S_ISREG(place.stat().st_mode):
             yield place  # of a folder, opening it says what is wrong
             return
-        if place.exists() and not is_ours(place):
-            raise WriteError(f"{path} is in the way: ddg_ref did not write it; move it away or name another place")
+        refuse_to_replace(place)
         unfinished = place.with_name(f".{place.stem}.{os.getpid()}{UNFINISHED}{place.suffix}")
         unfinished.touch()
         mode = S_IMODE(unfinished.stat().st_mode)  # as the umask has it; what writes into it may make another file
@@ -73,9 +80,11 @@ def replacing(path: Path) -> Iterator[Path]:
         assert is_ours(unfinished), f"{path}: what is written must be known again"
         unfinished.chmod(mode)
         flush(unfinished)
+        refuse_to_replace(place)  # which somebody may have made meanwhile
         unfinished.replace(place)
         unfinished = None
-        flush(place.parent)
+        with ignoring(NOT_FOR_FOLDERS):
+            flush(place.parent)
     except (OSError, SafetensorError) as error:
         raise WriteError(f"{path} cannot be written ({reason(error)}); make room or name another place") from error
     finally:
@@ -84,10 +93,22 @@ def replacing(path: Path) -> Iterator[Path]:
                 unfinished.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
-    """Make `content`, and who wrote it, the content of `path`. Raises WriteError."""
+def write_json(path: Path, content: Mapping[str, Any], *, kind: str | None = None, indent: int | None = 2) -> None:
+    """Make `content`, who wrote it, and what kind of file it is, the content of `path`.
+
+    The kind is the file's name, if its name is fixed. Raises WriteError, also if there is a file of another kind.
+    """
+    kind = kind or path.name
+    if path.is_file() and path.stat().st_size:
+        with suppress(InputError):
+            there = read_json(path).get("kind")
+            if there != kind:
+                raise WriteError(
+                    f"{path} is in the way: expected a {kind} or nothing, got a {there}; name another place"
+                )
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(WRITTEN_BY | dict(content), indent=indent) + "\n", encoding="utf-8")
+        text = json.dumps(WRITTEN_BY | {"kind": kind} | dict(content), indent=indent)
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 class _Enough(Exception):  # noqa: N818 - not an error
@@ -132,10 +153,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """The content of a file that `write_json` wrote. Raises InputError, one line, if it is no such file."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({reason(error)}); remove it or put it right") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({reason(error)}); check its permissions") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected a whole JSON file ({reason(error)}); move it away") from None
     if not isinstance(content, dict) or content.get("written_by") != WRITTEN_BY["written_by"]:
-        raise InputError(f"{path}: expected a file that ddg_ref wrote, got another; remove it or put it right")
+        raise InputError(f"{path}: expected a file that ddg_ref wrote, got another; move it away")
     return content
 
 

@@ -48,17 +48,18 @@ def carry_out(
 
     Calls are drawn as processes become free. `watch` is told several times a second the sum of what the processes have
     reported by `advance`. Once it says that all is to stop, no more calls begin, `stop_requested` says so to those that
-    run, and their results are taken as well. Raises what a call raises, and WorkerError with the message `killed` if a
-    process is killed, after the results that had been handed in have been taken.
+    run, and their results are taken as well. Raises what a call raises first, and WorkerError with the message
+    `killed` if a process is killed, after all results that are handed in have been taken.
     """
     context = get_context("spawn")  # a forked process would share the locks of threads that it does not have
     stop, done, drawn = context.Event(), context.Value("d", 0.0), iter(calls)
     pending: set[Future[Result]] = set()
     broken: BrokenProcessPool | None = None
+    failed: BaseException | None = None
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(stop, done)) as pool:
         try:
             while True:
-                if watch(done.value):
+                if watch(done.value) or failed:
                     stop.set()
                     pending = {future for future in pending if not future.cancel()}
                 try:
@@ -74,12 +75,16 @@ def carry_out(
                     failure = future.exception()
                     if isinstance(failure, BrokenProcessPool):
                         broken = failure
+                    elif failure is not None:
+                        failed = failed or failure
                     else:
                         take(future.result())
         finally:
             stop.set()
             for future in pending:
                 future.cancel()
+    if failed is not None:
+        raise failed
     if broken is not None:
         raise WorkerError(killed) from broken
 

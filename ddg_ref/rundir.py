@@ -19,7 +19,15 @@ import numpy as np
 from ddg_ref import plots
 from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError, WriteError, reason
-from ddg_ref.files import UNFINISHED, is_ours, try_room, write_figure, write_json, write_tensors
+from ddg_ref.files import (
+    is_ours,
+    make_folder,
+    read_json,
+    try_room,
+    write_figure,
+    write_json,
+    write_tensors,
+)
 from ddg_ref.timeline import last_iterations
 from ddg_ref.workers.agreement import kernels
 
@@ -30,6 +38,8 @@ RESULT = "run.json"
 WEIGHTS = "weights.safetensors"
 LOSS, TIMELINE, TRACE = "loss.png", "timeline.png", "trace.json"
 CHECKPOINTS = "checkpoints"
+CHECKPOINT_DIGITS = 12
+LARGEST_SUMS = 1024
 CHECKPOINT_FILES = TENSORS, STATE, SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
 
 
@@ -49,6 +59,8 @@ class Place:
     def held(self) -> list[Path]:
         """What is there of all that, and ours. Raises InputError if something else is in the way."""
         try:
+            if is_there(self.directory) and not self.directory.is_dir():
+                raise in_the_way(self.directory)
             found = [path for path in (self.directory / name for name in self.files) if is_there(path)]
             folder = self.directory / CHECKPOINTS
             if self.checkpoints and is_there(folder):
@@ -104,15 +116,25 @@ def in_the_way(path: Path) -> InputError:
 def is_our_checkpoint(path: Path) -> bool:
     """Whether `path` is a checkpoint, finished or not: a folder of that name, in which there is nothing else.
 
-    Of its files one at least must be known by its content, so that one that is damaged is still ours.
+    All its files must be known by their content; one that lost it, and is empty, is nobody's. In an unfinished one they
+    may have the names of files that were being written.
     """
     name = path.name.removeprefix(".").removesuffix(".tmp")
-    if not (name.isdecimal() and is_folder(path)):
+    if not (len(name) == CHECKPOINT_DIGITS and name.isdecimal() and is_folder(path)):
         return False
-    entries = list(path.iterdir())
-    known = all(entry.name in CHECKPOINT_FILES or UNFINISHED in entry.name for entry in entries)
-    files = all(S_ISREG(entry.lstat().st_mode) for entry in entries)
-    return known and files and (not entries or any(is_ours(entry) for entry in entries))
+    return all(
+        (is_ours(entry) if entry.name != SUMS else are_our_sums(entry))
+        and (entry.name in CHECKPOINT_FILES or path.name.startswith("."))
+        for entry in path.iterdir()
+    )
+
+
+def are_our_sums(path: Path) -> bool:
+    """Whether each line of the file names one of our files, after a sum or what was one."""
+    if not S_ISREG(path.lstat().st_mode) or path.stat().st_size > LARGEST_SUMS:
+        return False
+    lines = path.read_bytes().splitlines()
+    return all(line.endswith((f"  {TENSORS}".encode(), f"  {STATE}".encode())) for line in lines)
 
 
 def remove(path: Path) -> None:
@@ -131,10 +153,7 @@ def claim_all(places: Sequence[Place], *, overwrite: bool = False) -> None:
     Raises InputError, and has removed nothing, if one of them cannot be written, has no room, or holds something: what
     is ours only unless `overwrite` is said, what is not ours in any case.
     """
-    held = [path for place in places for path in place.held()]
-    if not overwrite:
-        for place in places:
-            refuse_to_lose(place)
+    held = survey(places, overwrite=overwrite)
     for place in places:
         place.prepare()
     if overwrite:
@@ -143,6 +162,15 @@ def claim_all(places: Sequence[Place], *, overwrite: bool = False) -> None:
                 remove(path)
             except OSError as error:
                 raise InputError(f"out: {path} cannot be removed ({reason(error)}); choose another directory") from None
+
+
+def survey(places: Sequence[Place], *, overwrite: bool = False) -> list[Path]:
+    """What the places hold that is ours and would be replaced. Raises InputError as `claim_all` and changes nothing."""
+    held = [path for place in places for path in place.held()]
+    if not overwrite:
+        for place in places:
+            refuse_to_lose(place)
+    return held
 
 
 def refuse_to_lose(place: Place) -> None:
@@ -167,9 +195,13 @@ def claim(directory: Path, *, overwrite: bool = False, room: int = 0) -> Path:
 
 def reopen(directory: Path) -> Path:
     """The directory of a run to go on with. Raises InputError if the run is finished, or there is none."""
-    if not directory.is_dir():
+    try:
+        is_directory, finished = directory.is_dir(), is_there(directory / RESULT)
+    except OSError as error:
+        raise InputError(f"resume: {directory} cannot be looked at ({reason(error)}); check the path") from None
+    if not is_directory:
         raise InputError(f"resume: expected a run directory, got {directory}, which is none; check the path")
-    if (directory / RESULT).exists():
+    if finished:
         raise InputError(f"resume: the run in {directory} is finished; its results are in {directory / RESULT}")
     place = Place(directory, checkpoints=False)
     place.held()
@@ -204,7 +236,9 @@ def save(run: "Run", directory: Path) -> Path:
     (kh, kw, c_in, c_out), linear weights (in, out). Raises WriteError if something cannot be written, or would replace
     what ddg_ref did not write.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
+    if (directory / RESULT).exists() and not is_of(run, directory):
+        raise WriteError(f"{directory} holds another run; choose another directory")
     write_tensors(directory / WEIGHTS, {name: np.ascontiguousarray(array) for name, array in run.weights.items()})
     result = {
         "run": run.id,
@@ -228,11 +262,24 @@ def save_or_rescue(run: "Run", directory: Path) -> Path:
     try:
         return save(run, directory)
     except WriteError as error:
-        if (directory / RESULT).exists():  # so are the weights
+        if is_of(run, directory):  # then the weights are there, too
             raise
+        raise rescue(run, error) from error
+
+
+def rescue(run: "Run", error: WriteError) -> WriteError:
+    """`run` is written into a new folder for temporary files: an error that says so besides what went wrong before."""
+    try:
         elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
-        try:
-            save(run, elsewhere)
-        except WriteError as again:
-            raise WriteError(f"{error}; {again}") from error
-        raise WriteError(f"{error}; the run has been written to {elsewhere} instead") from error
+        save(run, elsewhere)
+    except (OSError, WriteError) as again:
+        return WriteError(f"{error}; {again}")
+    return WriteError(f"{error}; the run has been written to {elsewhere} instead")
+
+
+def is_of(run: "Run", directory: Path) -> bool:
+    """Whether the result in `directory` is that of this run."""
+    try:
+        return read_json(directory / RESULT).get("run") == run.id
+    except InputError:
+        return False

@@ -90,8 +90,8 @@ def evaluate(
 
     Raises InputError unless x and y are such as a Dataset may hold.
     """
-    (classes,) = network.output_shape(x.shape[1:])
-    x, y = check_samples("evaluate", x, y, classes)
+    x = check_inputs("evaluate", x)
+    x, y = check_samples("evaluate", x, y, network.output_shape(x.shape[1:])[-1])
     total, correct = 0.0, 0
     with computing():
         for output, labels in zip(infer(network, params, stats, x, device), in_batches(y), strict=True):
@@ -357,8 +357,8 @@ class Run:
     def predict(self, x: Array) -> Array:
         """The most probable class of each sample: x (N, ...) -> (N,) whole numbers.
 
-        By the outputs that `evaluate` counts, bit for bit. Raises InputError for x that a Dataset with samples of the
-        training data's shape would not take, and where numbers become too large on their way.
+        By the outputs that `evaluate` counts, for a run on the CPU bit for bit. Raises InputError for x that a Dataset
+        with samples of the training data's shape would not take, and where numbers become too large on their way.
         """
         x = check_inputs("predict", x)
         if x.shape[1:] != self.input_shape:

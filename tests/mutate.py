@@ -320,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "survivors": [{"path": one.path, "before": one.before, "after": one.after} for one in survivors],
         }
         try:
-            write_json(options.json, result)
+            write_json(options.json, result, kind="mutation")
         except WriteError as error:
             sys.exit(f"mutate: {error}")
 

@@ -401,7 +401,7 @@ LABELS_REFUSED = {
 def test_what_are_no_labels_gets_one_line(y, got, advice):
     with input_error(expected="expected y as whole numbers of shape (60,)", got=f"got {got}", advice=advice):
         dataset(y=y)
-    with input_error(expected="whole numbers y (samples,)", got=got.partition(" with")[0], advice="; "):
+    with input_error(expected="expected y as whole numbers", got=got.partition(" with")[0], advice="; "):
         load_data((X, y))
 
 
@@ -676,3 +676,31 @@ def test_messages_are_short_and_of_one_line(value):
 def test_a_data_set_can_be_copied():
     assert copy.deepcopy(TINY).fingerprint == TINY.fingerprint
     assert set(MODELS) == {"mlp", "cnn", "resnet"}
+
+
+@pytest.mark.parametrize(
+    ("y", "advice"),
+    [
+        (np.array(["cat", "dog", "cow"])[Y], "numpy.unique(y, return_inverse=True)[1]"),
+        (np.array(["cat", "dog", "cow"], object)[Y], "numpy.unique(y, return_inverse=True)[1]"),
+        (np.array(["cat", "dog", "cow"])[Y].astype(np.dtypes.StringDType()), "numpy.unique(y, return_inverse=True)[1]"),
+        (Y.astype(float), "y.astype(int)"),
+        (Y == 0, "y.astype(int)"),
+    ],
+    ids=["texts", "objects", "new texts", "floats", "truth values"],
+)
+def test_labels_of_another_kind_get_the_way_to_convert_them(y, advice):
+    for data in ((X, y), SimpleNamespace(data=X, target=y)):
+        with input_error(expected="expected y as whole numbers", got=f"got {y.dtype} {y.shape}", advice=advice):
+            load_data(data)
+
+
+def test_a_config_takes_paths_and_complains_in_one_line():
+    assert Config(data=Path("own.npz")).data == "own.npz"
+    assert Config(data="cifar10", data_dir=Path("/data")).data_dir == "/data"
+    for bad in (np.zeros((2, 2)), "x" * 10**6, [[1], [2]]):
+        for name in ("lr", "split", "milestones", "modules"):
+            with pytest.raises(ddg_ref.InputError) as caught:
+                Config(**{"schedule": "multi-step", "milestones": "3"} | {name: bad})
+            assert "\n" not in str(caught.value)
+            assert len(str(caught.value)) < 300

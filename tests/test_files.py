@@ -154,7 +154,7 @@ def test_what_is_no_file_of_ours_is_read_as_one_line(content, tmp_path):
 
 def test_what_was_written_is_read(tmp_path):
     write_json(tmp_path / "a.json", {"scale": "laptop"})
-    assert read_json(tmp_path / "a.json") == {"written_by": "ddg_ref", "scale": "laptop"}
+    assert read_json(tmp_path / "a.json") == {"written_by": "ddg_ref", "kind": "a.json", "scale": "laptop"}
     assert json.loads((tmp_path / "a.json").read_text())["scale"] == "laptop"
 
 

@@ -69,7 +69,7 @@ def test_what_was_found_is_written_down_whatever_comes_after(tmp_path):
     with pytest.raises(MemoryError):
         go_through(found(), result, tmp_path)
     expected = RESULT | {"tests": {"passed": True, "summary": "all"}}
-    assert json.loads((tmp_path / "gpu.json").read_text()) == {"written_by": "ddg_ref"} | expected
+    assert json.loads((tmp_path / "gpu.json").read_text()) == {"written_by": "ddg_ref", "kind": "gpu.json"} | expected
     assert (tmp_path / "gpu.md").read_text() == report(expected)
 
 

@@ -139,6 +139,16 @@ def test_no_command_writes_where_another_does(command, tmp_path, holder):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_run_inside_a_comparison_has_one_owner_too(tmp_path, holder):
+    (tmp_path / "bp-1").mkdir()
+    holder(tmp_path / "bp-1")
+    command = [sys.executable, "-m", *COMMANDS["compare"], "--runs", "bp"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"ddg: out: bp-1 is in use by process \d+ on .*\n", done.stderr)
+
+
 def test_a_checkpoint_of_another_run_is_never_taken_up(tmp_path):
     mine, other = small_training(), small_training(seed=1)
     save(run_to(mine, 2), tmp_path / "mine")

@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+import ddg_ref
+from ddg_ref import comparison
 from ddg_ref.cli import run_app
+from ddg_ref.errors import WriteError
+from ddg_ref.files import read_json, write_json
+
+TINY_RUN = {"model": "mlp", "width": 4, "split": "count", "batch_size": 500, "epochs": 1, "engine": "reference"}
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--model", "mlp", "--width", "8", "--batch-size", "500", "--split", "count", "--epochs", "1"]
@@ -67,6 +73,23 @@ FOREIGN = {
     "a file named checkpoints": ("train", "checkpoints"),
     "their run in a comparison": ("compare", "bp-1/run.json"),
 }
+
+
+def test_tensors_of_others_beside_a_state_of_ours_stay(tmp_path):
+    checkpoint = tmp_path / "checkpoints" / "000000000010"
+    put(checkpoint / "state.json", '{"written_by": "ddg_ref"}')
+    put(checkpoint / "tensors.safetensors")
+    before = tree(tmp_path)
+    done = ddg(*COMMANDS["train"], "--out", tmp_path, "--overwrite")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert tree(tmp_path) == before
+
+
+def test_a_file_in_place_of_a_run_of_a_comparison_stays(tmp_path):
+    put(tmp_path / "ddg-2")
+    done = ddg(*COMMANDS["compare"], "--out", tmp_path, "--overwrite")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "ddg-2").read_text() == "precious"
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)], ids=["unasked", "overwrite"])
@@ -205,6 +228,75 @@ def test_a_checkpoint_that_cannot_be_kept_is_kept_elsewhere(tmp_path):
     weights = [(place / "weights.safetensors").read_bytes() for place in (elsewhere, tmp_path / "whole")]
     assert weights[0] == weights[1]
     shutil.rmtree(elsewhere)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_what_cannot_be_printed_has_been_kept(command, tmp_path):
+    """As with a log on a full disk, or a reader that has gone."""
+    arguments = [sys.executable, "-m", "ddg_ref", *COMMANDS[command], "--out", "run"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        b"ddg: what has come of it cannot be printed (No space left on device), but has been "
+    )
+    assert done.stderr.count(b"\n") == 1
+    run = tmp_path / "run" / ("bp-1" if command == "compare" else "")
+    assert {"run.json", "weights.safetensors", "loss.png"} <= {path.name for path in run.iterdir()}
+
+
+def test_a_run_is_not_saved_over_another(tmp_path):
+    first, second = (ddg_ref.train(**TINY_RUN, seed=seed) for seed in (0, 1))
+    first.save(tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(WriteError, match="holds another run; choose another directory"):
+        second.save(tmp_path)
+    assert tree(tmp_path) == before
+    first.save(tmp_path)  # the same run once more
+    put(tmp_path / "precious")
+    with pytest.raises(WriteError, match="precious cannot be "):
+        first.save(tmp_path / "precious")
+
+
+def test_a_comparison_that_is_stopped_keeps_all_of_its_runs(tmp_path, monkeypatch):
+    before = comparison.Comparison.train
+
+    def stop_midway(comparing):
+        for entry in comparing.entries:
+            shown = entry.training.task.on_batch
+
+            def on_batch(t, shown=shown):
+                shown(t)
+                comparing.stop_requested = comparing.stop_requested or t == 20
+
+            entry.training.task.on_batch = on_batch
+        before(comparing)
+
+    monkeypatch.setattr(comparison.Comparison, "train", stop_midway)
+    options = [*COMMANDS["compare"], "--batch-size", "50", "--epochs", "3"]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    done = ddg(*options, "--out", out)
+    assert done.returncode == 130
+    assert done.stderr.startswith("ddg: stopped; each of the runs goes on by itself; python -m ddg_ref train --resume ")
+    monkeypatch.undo()
+    assert ddg(*options, "--out", whole).returncode == 0
+    for name in ("bp-1", "ddg-2"):
+        assert str(out / name) in done.stderr
+        assert ddg("train", "--resume", out / name).returncode == 0
+        weights = [(place / name / "weights.safetensors").read_bytes() for place in (out, whole)]
+        assert weights[0] == weights[1]
+
+
+def test_a_result_is_not_taken_for_one_of_another_kind(tmp_path):
+    write_json(tmp_path / "run.json", {"run": "mine"})
+    with pytest.raises(
+        WriteError, match=r"run\.json is in the way: expected a verification or nothing, got a run\.json"
+    ):
+        write_json(tmp_path / "run.json", {}, kind="verification")
+    assert read_json(tmp_path / "run.json")["run"] == "mine"
 
 
 def test_no_room_for_the_weights_is_said_before_training(tmp_path):

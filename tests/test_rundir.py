@@ -17,7 +17,7 @@ def test_run_json_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     save(training, tmp_path)
     write = Path.write_text
 
-    def killed(path, text):
+    def killed(path, text, **options):
         write(path, text[: len(text) // 2])
         raise KeyboardInterrupt
 

@@ -136,3 +136,11 @@ def test_cuts_and_devices_count_for_the_runs_that_have_so_many_modules(tmp_path)
     assert [module["layers"][0] for module in modules] == [0, 2, 5, 6]
     done = ddg("compare", *options, "--runs", "bp,ddg:2", "--overwrite")
     assert done.stderr.startswith(b"ddg: split: expected 1 cut points for 2 modules, got 3 (2,5,6)")
+
+
+@pytest.mark.parametrize("option", [["--split", "3,6"], ["--split", "cots"], ["--device", "cpu,cpu"]], ids=str)
+def test_what_no_run_of_a_comparison_would_use_is_refused(option, tmp_path):
+    done = ddg("compare", *QUICK, "--runs", "bp,ddg", *option, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"expected runs of several modules, got one for each; leave it out\n")
+    assert not (tmp_path / "out").exists()

@@ -134,6 +134,10 @@ def verify(
     shown = console()
     with one_line():
         if replay is not None:
+            if claims or json is not None or hours is not None:
+                raise ValueError(
+                    "replay: expected no claims, json or hours beside it, which it would not use; leave them out"
+                )
             raise typer.Exit(show_replay(shown, replay))
         ids = [name for text in claims or [] for name in text.split(",") if name]
         plan = campaign.Plan(select(ids), examples, seed, hours, processes)

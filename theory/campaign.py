@@ -15,6 +15,7 @@ import signal
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +104,18 @@ class Interruption:
         self.requested = True
 
 
+@contextmanager
+def single_threaded_children() -> Iterator[None]:
+    """Processes that are started in the block compute on one thread each, unless the environment says otherwise."""
+    added = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"} - os.environ.keys()
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
 class Campaign(NamedTuple):
     """What was found, whether that was interrupted, and what went wrong, in a line, if anything did."""
 
@@ -123,8 +136,6 @@ def run(
     """
     found = {claim.id: Examination(claim) for claim in plan.claims}
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
     failure = None
 
     def take(result: dict[str, Any]) -> None:
@@ -133,7 +144,7 @@ def run(
         progress()
         keep(found.values())
 
-    with Interruption() as interruption:
+    with Interruption() as interruption, single_threaded_children():
         try:
             carry_out(
                 _work,
@@ -143,8 +154,8 @@ def run(
                 watch=lambda done: interruption.requested,
                 killed="a process that verifies was killed, perhaps for want of memory",
             )
-        except WorkerError as error:
-            failure = str(error)
+        except Exception as error:  # whatever a claim's check has met: the others have been measured
+            failure = str(error) if isinstance(error, WorkerError) else f"a claim could not be measured: {error!r}"
     return Campaign(list(found.values()), interruption.requested, failure)
 
 
@@ -186,4 +197,6 @@ def replay(path: Path) -> list[Replayed]:
                 ) from error
             if not any(r.recorded == finding for r in results):
                 results.append(Replayed(claim, finding, again))
+    if not results:
+        raise ValueError(f"replay: expected recorded cases in {path}, got none; use a file from verify --json")
     return results

@@ -52,7 +52,7 @@ def _undelayed(data: Any) -> float:
 
 def write(path: Path, examinations: Iterable[Examination], seed: int) -> None:
     """Replace `path` in one step: a reader, or a crash, sees the old file or the new one. Raises WriteError."""
-    write_json(path, {"seed": seed, "claims": [to_json(e) for e in examinations]}, indent=1)
+    write_json(path, {"seed": seed, "claims": [to_json(e) for e in examinations]}, kind="verification", indent=1)
 
 
 def read(path: Path) -> list[Examination]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddg_ref.arrays import Array, Shape, quiet_arithmetic
-from ddg_ref.data.samples import RENUMBER, as_array, check_samples
+from ddg_ref.data.samples import RENUMBER, as_array, check_labels, check_samples
 from ddg_ref.errors import InputError, shown, whole
 from ddg_ref.seeds import Purpose, generator
 
@@ -105,10 +105,11 @@ def divided(name: str, x: Any, y: Any) -> Dataset:
     One sample in five, chosen by a fixed shuffle, becomes the test set. Raises InputError as Dataset does, and for
     labels that reach the number of samples: they count something else.
     """
-    wanted = f"data {name}: expected x (samples, ...) and whole numbers y (samples,), at least {TEST_SHARE} samples"
-    x, y = as_array(wanted, x), as_array(wanted, y)
-    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y) or len(x) < TEST_SHARE or y.dtype.kind not in "iu":
-        raise InputError(f"{wanted}, got x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; reshape them")
+    wanted = f"data {name}: expected x (samples, ...), at least {TEST_SHARE} samples"
+    x = as_array(wanted, x)
+    if x.ndim < 2 or len(x) < TEST_SHARE:
+        raise InputError(f"{wanted}, got x {x.dtype} {x.shape}; reshape it")
+    y = check_labels(f"data {name}", y, len(x))
     classes = max(2, int(y.max()) + 1)
     if classes > len(x):
         raise InputError(

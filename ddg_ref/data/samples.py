@@ -27,7 +27,7 @@ def as_array(wanted: str, value: Any) -> Array:
     if np.ma.is_masked(value):
         raise InputError(f"{wanted}, got {type(value).__name__} with values masked; fill them, or leave them out")
     array = np.asarray(value)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_inputs(where: str, given: Any) -> Array:
@@ -44,14 +44,20 @@ def check_inputs(where: str, given: Any) -> Array:
     return x
 
 
+def check_labels(where: str, given: Any, samples: int) -> Array:
+    """What is given as y, as a plain array. Raises InputError unless it holds a whole number for each sample."""
+    wanted = f"{where}: expected y as whole numbers of shape ({samples},), one per sample"
+    y = as_array(wanted, given)
+    if y.shape != (samples,) or y.dtype.kind not in "iu":
+        advice = ": y.astype(int)" if y.dtype.kind in "fb" else f": {RENUMBER}" if y.dtype.kind in "OSUT" else ""
+        raise InputError(f"{wanted}, got {y.dtype} {y.shape}; convert it{advice}")
+    return y
+
+
 def check_samples(where: str, x: Any, y: Any, classes: int) -> tuple[Array, Array]:
     """x and y as plain arrays, y of int64. Raises InputError unless they are samples and labels."""
     x = check_inputs(where, x)
-    wanted = f"{where}: expected y as whole numbers of shape ({len(x)},), one per sample"
-    y = as_array(wanted, y)
-    if y.shape != (len(x),) or y.dtype.kind not in "iu":
-        advice = ": y.astype(int)" if y.dtype.kind in "fb" else f": {RENUMBER}" if y.dtype.kind in "OSU" else ""
-        raise InputError(f"{wanted}, got {y.dtype} {y.shape}; convert it{advice}")
+    y = check_labels(where, y, len(x))
     if y.min() < 0 or y.max() >= classes:
         raise InputError(
             f"{where}: expected labels 0 to {classes - 1}, got {y.min()} to {y.max()}; renumber the classes: {RENUMBER}"

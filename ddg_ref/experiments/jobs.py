@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ddg_ref import checkpoints, processes, rundir
+from ddg_ref import checkpoints, locks, processes, rundir
 from ddg_ref.config import Config
-from ddg_ref.errors import DivergenceError, InputError
+from ddg_ref.errors import DivergenceError, InputError, WriteError
 from ddg_ref.experiments import prediction, staleness
 from ddg_ref.files import read_json, write_json
 from ddg_ref.training import Training
@@ -94,8 +94,13 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
     That a run diverges is a result, where its error is all that is asked. Raises DivergenceError, which names the run,
     where its times or its gradients are, and what training raises otherwise.
     """
+    with locks.owned("out", rundir.make(directory)):
+        return _perform(job, directory, stop, advance)
+
+
+def _perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callable[[float], None]) -> bool:
     if checkpoints.list_checkpoints(directory):
-        training = checkpoints.resume(directory)
+        training = checkpoints.resume(rundir.reopen(directory))
     else:
         training = Training(job.config())
         place = rundir.Place(directory)
@@ -112,9 +117,11 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
         training.task.stop_requested = stop()
 
     def checkpoint() -> None:
-        if probes:
-            probes.write()  # first: what it has too much of, a resumed run drops
-        checkpoints.save_or_rescue(training, directory)
+        try:
+            if probes:
+                probes.write()  # first: what it has too much of, a resumed run drops
+        finally:
+            checkpoints.save_or_rescue(training, directory)
 
     training.task.on_batch = on_batch
     try:
@@ -128,12 +135,16 @@ def perform(job: Job, directory: Path, stop: Callable[[], bool], advance: Callab
     if training.iteration < total:
         checkpoint()
         return False
-    if probes:
-        probes.write()
-    if job.ruler:
-        spans = [span for span in training.spans if span.iteration < total]
-        write_json(directory / TIMES, prediction.module_times(spans, job.config().modules))
-    rundir.save_or_rescue(training.result(), directory)
+    run = training.result()
+    try:  # before the result, which says that all is there
+        if probes:
+            probes.write()
+        if job.ruler:
+            spans = [span for span in training.spans if span.iteration < total]
+            write_json(directory / TIMES, prediction.module_times(spans, job.config().modules))
+    except WriteError as error:
+        raise rundir.rescue(run, error) from error
+    rundir.save_or_rescue(run, directory)
     return True
 
 

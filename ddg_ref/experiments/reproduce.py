@@ -55,7 +55,9 @@ def claim(out: Path, names: Iterable[str], scale: str) -> Path:
         held = read_json(out / SCALE).get("scale")
         if held != scale:
             raise InputError(f"out: {out} holds results of scale {held}, expected {scale}; choose another directory")
-    places[0].prepare()
+    for place in places:
+        if place is places[0] or place.directory.exists():
+            place.prepare()
     write_json(out / SCALE, {"scale": scale})
     return out / RUNS
 

@@ -96,7 +96,10 @@ def time_rows(outcomes: Sequence[Outcome], scale: Scale, out: Path) -> list[dict
     rulers: dict[tuple[str, int], dict[str, list[float]]] = {}
     for run in outcomes:
         if run.job.ruler:
-            times = read_json(out / run.job.name / TIMES)
+            path = out / run.job.name / TIMES
+            times = read_json(path)
+            if not times.keys() >= set(PHASES):
+                raise InputError(f"{path}: expected the times of {', '.join(PHASES)}; move its folder away")
             rulers[run.job.group, run.job.options["modules"]] = {phase: times[phase] for phase in PHASES}
     timed = by_series([run for run in outcomes if run.job.timed and not run.job.ruler])
     targets = {group: target_of(group, scale, timed) for group, _ in timed}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddg_ref.arrays import Params, computing, to_host
+from ddg_ref.errors import InputError
 from ddg_ref.files import read_json, write_json
 from ddg_ref.modules import Module
 from ddg_ref.training import Training
@@ -109,4 +110,9 @@ class Probes:
 
 def read(directory: Path) -> Sequence[Probe]:
     """The probes of the run in `directory`, in order."""
-    return [Probe(**probe) for probe in read_json(directory / FILE)["probes"]]
+    path = directory / FILE
+    content = read_json(path)
+    try:
+        return [Probe(**probe) for probe in content["probes"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected probes ({error}); move its folder away to run it again") from None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from ddg_ref.errors import InputError
+from ddg_ref.errors import AgreementError
 
 OWN = ("data", "data_dir", "download", "device")
 """Options that say where something lies or runs, which may differ from host to host."""
@@ -48,13 +48,13 @@ def facts(known: Mapping[str, Any]) -> Facts:
 
 
 def check_agreement(ranks: Sequence[Facts]) -> None:
-    """Raise InputError, the same on all ranks, unless all know the same as rank 0."""
+    """Raise AgreementError, the same on all ranks, unless all know the same as rank 0."""
     first = ranks[0]
     for rank, other in enumerate(ranks):
         for name in sorted(first.known.keys() | other.known.keys()):
             here, there = (each.known.get(name, "nothing") for each in (first, other))
             if here != there:
-                raise InputError(
+                raise AgreementError(
                     f"{name}: expected the same on all MPI ranks, got {here:.80} on rank 0 ({first.host}) and "
                     f"{there:.80} on rank {rank} ({other.host}); give all of them the same"
                 )

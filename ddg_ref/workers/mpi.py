@@ -74,7 +74,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
     longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
     """
-    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout)
+    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout, goodbyes)
     with module.device.opened():
         left, right = ends(wire, pipeline, task, start, stop)
     activity, known = Activity(module.k), len(task.results)
@@ -151,7 +151,11 @@ def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> t
 def agree(ending: Ending, impatient: bool) -> list[Ending]:
     """The endings of all ranks. Raises what this one came to if it is impatient and the others do not come."""
     patience = UNWINDING_SECONDS * (1 if ending.failure else 3)  # the rank that failed speaks first
-    if meet(TEAM, patience if impatient else None):
+    try:
+        met = meet(TEAM, patience if impatient else None)
+    except WorkerError as left:
+        raise ending.failure or left from left  # what went wrong here comes first
+    if met:
         return TEAM.allgather(ending)
     if ending.failure is None or isinstance(ending.failure, StallError):
         raise StallError(f"{ending.failure or 'another rank has stopped'}: {ending.doing}")
@@ -199,7 +203,10 @@ def once(action: Callable[[], T]) -> T:
             value = action()
         except BaseException as error:
             failure = error
-    meet(TEAM)  # patiently, where a broadcast would keep a core busy
+    try:
+        meet(TEAM)  # patiently, where a broadcast would keep a core busy
+    except WorkerError as left:
+        raise failure or left from left  # what went wrong here comes first
     value, told = TEAM.bcast((value, failure and tellable(failure)))
     if failure or told:
         raise failure or told

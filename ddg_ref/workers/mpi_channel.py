@@ -12,7 +12,7 @@ short waits do without.
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import prod
 from time import perf_counter, sleep
 
@@ -54,11 +54,19 @@ def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> N
 class Wire:
     """What carries one call of the engine: its messages, and a notice to all other ranks from each rank that fails.
 
-    Whoever waits gives up when there is a notice, or when its wait lasts longer than `stall_timeout` seconds. By the
-    end of a call all that was sent has been received: nothing is left for the next one to meet.
+    Whoever waits gives up when there is a notice, when a rank is `gone` from the program, or when its wait lasts longer
+    than `stall_timeout` seconds. By the end of a call all that was sent has been received: nothing is left for the next
+    one to meet.
     """
 
-    def __init__(self, messages: MPI.Intracomm, notices: MPI.Intracomm, stall_timeout: float | None) -> None:
+    def __init__(
+        self,
+        messages: MPI.Intracomm,
+        notices: MPI.Intracomm,
+        stall_timeout: float | None,
+        gone: Callable[[], Collection[int]],
+    ) -> None:
+        self._gone = gone
         self.messages, self._notices = messages, notices
         self.tags = (messages.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
         self.takes_device_memory = "cuda" in (MPI.COMM_WORLD.Get_info().get("mpi_memory_alloc_kinds") or "")
@@ -76,7 +84,7 @@ class Wire:
             wait_until(lambda: request.Test(status), self._watch)
 
     def _watch(self, waited: float) -> None:
-        if self._notices.Iprobe():
+        if self._notices.Iprobe() or self._gone():
             raise StoppedError
         if self._stall_timeout is not None and waited > self._stall_timeout:
             raise StallError(f"no message for {waited:.1f} s")

@@ -3,9 +3,8 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import mkdtemp
 
-import numpy as np
 import pytest
 from runs import SMALL, TINY, run_to, tiny_images
 
@@ -41,6 +40,7 @@ def refused(name, action):
     assert " on rank 0 (" in message
     assert " on rank 1 (" in message
     assert message.endswith("; give all of them the same")
+    assert "remove" not in message
     assert len(set(WORLD.allgather(message))) == 1
 
 
@@ -53,6 +53,16 @@ def options():
 def data():
     refused("data's digest", lambda: Training(CONFIG, tiny_images(seed=RANK)))
     Training(replace(CONFIG, data_dir=None), replace(TINY))  # equal data need not be the same object
+
+
+def other_runs(folder):
+    """Another run on the other host is no damage of the checkpoint."""
+    place = folder / f"other-{RANK}"
+    training = Training(replace(CONFIG, engine="reference", seed=RANK), TINY)
+    for stop in (1, 2):
+        save(run_to(training, stop), place)
+    WORLD.barrier()
+    refused("seed", lambda: resume(place, data=TINY, engine="mpi"))
 
 
 def checkpoints(folder):
@@ -83,7 +93,9 @@ def kernels(patch):
 
 options()
 data()
-checkpoints(Path(WORLD.bcast(str(Path(gettempdir()) / f"agreement-{np.random.default_rng().integers(1 << 60)}"))))
+folder = Path(WORLD.bcast(mkdtemp(prefix="agreement-") if RANK == 0 else None))
+other_runs(folder)
+checkpoints(folder)
 with pytest.MonkeyPatch.context() as patch:
     installations(patch)
 with pytest.MonkeyPatch.context() as patch:

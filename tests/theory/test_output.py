@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {"width": 4, "depth": 2, "modules": 2, "iterations": 6, "points": 2, "segments": 2, "batch_size": 700}
 AUDIT = ["audit", *(f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()), "--out"]
 COMPOSED = "Written by `python -m theory report`.\n\n| γL | 0.123456 |\n"
-OLD = '{"written_by": "ddg_ref"}'
+OLD = '{"written_by": "ddg_ref", "kind": "verification"}'
 SPEED = ["speed", "--width", "8", "--depth", "4", "--batch-size", "4", "--iterations", "4", "--turns", "1"]
 
 
@@ -373,3 +373,15 @@ def test_a_campaign_without_end_begins_at_once():
         small = campaign.Plan(list(CLAIMS.values()), examples=examples)
         assert small.size() == len(list(small.chunks()))
     assert campaign.Plan(list(CLAIMS.values()), hours=1.0).size() is None
+
+
+def test_a_replay_that_would_ignore_something_or_has_nothing_is_refused(tmp_path):
+    file = tmp_path / "kept.json"
+    file.write_text(WHOLE)
+    for more in (["--claims", "distance"], ["--json", tmp_path / "new.json"], ["--hours", "1"]):
+        one_line(
+            run("verify", "--replay", file, *more), 2, "error: replay: expected no claims, json or hours beside it"
+        )
+    for claims in ([], [RECORD | {"worst": None, "violation": None}]):
+        file.write_text(json.dumps({"seed": 0, "claims": claims}))
+        one_line(run("verify", "--replay", file), 2, "error: replay: expected recorded cases in ")
