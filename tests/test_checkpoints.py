@@ -269,7 +269,8 @@ def test_an_unfinished_checkpoint_of_a_killed_process_is_cleared_away(written, t
     unfinished = checkpoint.with_name(".000000000009.tmp")
     unfinished.mkdir()
     for name in written:
-        (unfinished / name).write_bytes((checkpoint / STATE).read_bytes() if name == STATE else b"half")
+        whole = (checkpoint / (STATE if name == STATE else TENSORS)).read_bytes()
+        (unfinished / name).write_bytes(whole if name == STATE else whole[: len(whole) // 2])
     assert list_checkpoints(tmp_path) == [checkpoint]
     save(run_to(training, 4), tmp_path)
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["000000000003", "000000000004"]

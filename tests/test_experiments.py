@@ -209,7 +209,7 @@ def test_other_settings_in_the_same_place_are_refused(everything, tmp_path):
 def test_a_damaged_result_is_refused(everything, tmp_path):
     (job, *_) = PLANS["resnet8"](SMOKE)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"^\S+run\.json cannot be read \(.*\); remove it or put it right$"):
+    with pytest.raises(InputError, match=r"^\S+run\.json: expected a whole JSON file \(.*\); move it away$"):
         check_stored(job, tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_what_one_rank_was_given_otherwise_is_refused_on_all():
     """Nothing in a message shows it: the weights would be wrong without a word, or the job would hang."""
     done = run(RANKS / "agreement.py", ranks=2)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 agrees", "rank 1 agrees"]
+    assert all(f"rank {rank} agrees" in done.stdout for rank in range(2))  # lines of ranks may run into each other
 
 
 @pytest.mark.parametrize("who", [0, 1])
@@ -128,7 +128,7 @@ def test_nobody_waits_for_a_rank_that_has_left_the_program(how, who):
 def test_ranks_that_leave_together_say_nothing():
     done = run(RANKS / "leaving.py", "stay", 0, ranks=2)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.splitlines()) == ["rank 0 is through", "rank 1 is through"]
+    assert all(f"rank {rank} is through" in done.stdout for rank in range(2))
 
 
 def test_mpiexec_writes_the_directory_that_threads_write(by_threads, tmp_path):
