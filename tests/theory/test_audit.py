@@ -153,3 +153,15 @@ def test_bad_input_is_one_line(arguments, message, tmp_path):
 def test_evenly_spaced():
     assert evenly(9, 4) == [0, 3, 6, 9]
     assert evenly(9, 1) == [0]
+
+
+def test_a_secant_ratio_is_one_of_lengths_and_nothing_for_a_point():
+    for length in (0.5, 1.0, 2.0):
+        assert secant_ratio(np.array([0.0, 3.0]), np.array([length, 0.0])) == 3 / length
+    assert secant_ratio(np.array([0.0, 3.0]), np.zeros(2)) == 0
+
+
+def test_power_iteration_ends_at_the_largest_curvature_and_a_direction_of_length_one():
+    size, v = curvature(lambda w: np.array([3.0, 0.5]) * w, np.array([1.0, -2.0]), np.array([1.0, 1.0]), 40)
+    assert size == pytest.approx(3, rel=1e-9)
+    np.testing.assert_allclose(np.abs(v), [1, 0], atol=1e-9)
