@@ -166,25 +166,23 @@ def claim_all(places: Sequence[Place], *, overwrite: bool = False) -> None:
 
 def survey(places: Sequence[Place], *, overwrite: bool = False) -> list[Path]:
     """What the places hold that is ours and would be replaced. Raises InputError as `claim_all` and changes nothing."""
-    held = [path for place in places for path in place.held()]
+    found = [(place.directory, place.held()) for place in places]
     if not overwrite:
-        for place in places:
-            refuse_to_lose(place)
-    return held
+        for directory, held in found:
+            refuse_to_lose(directory, held)
+    return [path for _, held in found for path in held]
 
 
-def refuse_to_lose(place: Place) -> None:
-    """Raise InputError if the place holds results or checkpoints."""
-    found = {path.name: path for path in place.held()}
+def refuse_to_lose(directory: Path, held: Sequence[Path]) -> None:
+    """Raise InputError if what is held in `directory` are results or checkpoints."""
+    found = {path.name: path for path in held}
     if RESULT in found:
-        raise InputError(f"out: {place.directory} holds a run already; choose another directory or say --overwrite")
+        raise InputError(f"out: {directory} holds a run already; choose another directory or say --overwrite")
     if any(path.parent.name == CHECKPOINTS and name.isdecimal() for name, path in found.items()):
-        raise InputError(f"out: {place.directory} holds an unfinished run; go on with --resume, or say --overwrite")
-    files = [name for name, path in found.items() if path.parent == place.directory]
+        raise InputError(f"out: {directory} holds an unfinished run; go on with --resume, or say --overwrite")
+    files = [name for name, path in found.items() if path.parent == directory]
     if files:
-        raise InputError(
-            f"out: {place.directory} holds {files[0]} already; choose another directory or say --overwrite"
-        )
+        raise InputError(f"out: {directory} holds {files[0]} already; choose another directory or say --overwrite")
 
 
 def claim(directory: Path, *, overwrite: bool = False, room: int = 0) -> Path:

@@ -84,7 +84,7 @@ class Wire:
             wait_until(lambda: request.Test(status), self._watch)
 
     def _watch(self, waited: float) -> None:
-        if self._notices.Iprobe() or self._gone():
+        if self._notices.Iprobe() or (waited > AWAKE_SECONDS and self._gone()):  # most waits are over before that
             raise StoppedError
         if self._stall_timeout is not None and waited > self._stall_timeout:
             raise StallError(f"no message for {waited:.1f} s")
