@@ -138,13 +138,15 @@ def train(
     if (out is None) == (resume is None):
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
     given = {name for name in options if _was_given(context, name)}
-    engine = ENGINES[choose("engine", options["engine"], ENGINES)]
-    if resume is not None and "engine" not in given:
-        engine = _stored_engine(resume)
+    engine, patience = ENGINES[choose("engine", options["engine"], ENGINES)], options["stall_timeout"]
+    if resume is not None:
+        stored_engine, stored_patience = _stored(resume)
+        engine = engine if "engine" in given else stored_engine
+        patience = patience if "stall_timeout" in given else stored_patience
     with ExitStack() as stack:
         if not engine.speaks():
             stack.enter_context(silence())
-        engine.meet()  # before one process alone can fail
+        engine.meet(patience)  # before one process alone can fail
         if out is not None:
             training = Training(Config(**options))
             if engine.speaks():
@@ -175,7 +177,9 @@ def train_into(training: Training, place: Path) -> None:
         checkpoints.save_or_rescue(training, place)
 
     lost = None
-    with stop_between_iterations(training.task):
+    with stop_between_iterations(
+        training.task, f"go on from the last checkpoint, if there is one, with: {resuming(place)}"
+    ):
         with progress_of([training]):
             for _ in training.epochs(checkpoint):
                 pass
@@ -222,13 +226,14 @@ def resuming(place: Path) -> str:
     return f"python -m ddg_ref train --resume {quote(str(place))}"
 
 
-def _stored_engine(resume: Path) -> Engine:
-    """The engine of the run in that directory; if that cannot be told, the one that all processes of a launch share."""
+def _stored(resume: Path) -> tuple[Engine, float | None]:
+    """Engine and stall timeout of the run in that directory; if they cannot be told, the engine that all processes of
+    a launch share."""
     with suppress(CheckpointError, OSError):
         stored = checkpoints.stored_config(resume)
         if stored is not None:
-            return ENGINES[stored.engine]
-    return ENGINES["mpi" if launch.rank() is not None and find_spec("mpi4py") else "threads"]
+            return ENGINES[stored.engine], stored.stall_timeout
+    return ENGINES["mpi" if launch.rank() is not None and find_spec("mpi4py") else "threads"], None
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -242,17 +247,24 @@ class Stoppable(Protocol):
 
 
 @contextmanager
-def stop_between_iterations(work: Stoppable) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) ends training after the iteration at hand, the second ends it at once."""
+def stop_between_iterations(work: Stoppable, then: str) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends training after the iteration at hand, the second ends it at once.
+
+    `then` says what is left after the second one. It raises Interrupted.
+    """
+    asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if work.stop_requested:
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
-        work.stop_requested = True
+        work.stop_requested = asked = True
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at once; {then}") from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -297,7 +309,7 @@ def compare(
         for place in places:
             owned.enter_context(locks.owned("out", rundir.make(place.directory)))
         comparing = comparison.Comparison(trainings, out, overwrite=overwrite)
-        with stop_between_iterations(comparing):
+        with stop_between_iterations(comparing, "each of the runs goes on from its last checkpoint, if there is one"):
             with progress_of(trainings):
                 comparing.train()
             report(comparing, options)
@@ -373,7 +385,7 @@ def watching(what: str, runs: int) -> Iterator[Watch]:
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
         bar = progress.add_task(what, total=runs)
         watch = Watch(lambda done: progress.update(bar, completed=done))
-        with stop_between_iterations(watch):
+        with stop_between_iterations(watch, "the same command goes on with the runs that have ended"):
             yield watch
 
 
@@ -413,6 +425,8 @@ def main() -> None:
         leave(code, message)
     else:
         typer.echo(message, err=True, nl=False)
+        if code and launch.rank() is not None and {"mpi", "--engine=mpi"} & set(sys.argv):
+            launch.abandon(code)
     sys.exit(code)
 
 

@@ -24,8 +24,8 @@ class Engine(Protocol):
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         """Run iterations start, ..., stop-1, fewer if the task says stop."""
 
-    def prepare(self, modules: int) -> None:
-        """Raises InputError if so many modules cannot be run here."""
+    def prepare(self, modules: int, stall_timeout: float | None) -> None:
+        """Raises InputError if so many modules cannot be run here. From now on no wait is longer than that."""
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
         """Raises InputError, on all processes, unless they know the same; `known()` is what this one knows, by name."""
@@ -33,7 +33,7 @@ class Engine(Protocol):
     def speaks(self) -> bool:
         """Whether this process is the one that prints."""
 
-    def meet(self) -> None:
+    def meet(self, stall_timeout: float | None) -> None:
         """Return once all processes are here: from then on, if one of them fails, the others hear of it."""
 
     def own_devices(self, names: list[str]) -> list[str]:
@@ -53,8 +53,8 @@ class InProcess:
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         return self.run(pipeline, task, start, stop)
 
-    def prepare(self, modules: int) -> None:
-        pass
+    def prepare(self, modules: int, stall_timeout: float | None) -> None:
+        launch.uses_mpi = False
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
         pass
@@ -62,7 +62,7 @@ class InProcess:
     def speaks(self) -> bool:
         return True
 
-    def meet(self) -> None:
+    def meet(self, stall_timeout: float | None) -> None:
         pass
 
     def own_devices(self, names: list[str]) -> list[str]:
@@ -82,16 +82,18 @@ class OverMPI:
             from ddg_ref.workers import mpi
         return mpi.run(pipeline, task, start, stop)
 
-    def prepare(self, modules: int) -> None:
+    def prepare(self, modules: int, stall_timeout: float | None) -> None:
         """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per module."""
         launch.check_launch(modules)
         with needing_mpi():
             from ddg_ref.workers import mpi
-        mpi.agree_on({"modules": modules})
+        mpi.PULSE.allow(stall_timeout)
         size = mpi.WORLD.size
+        launch.check_world(size, mpi.LIBRARY)
+        mpi.agree_on({"modules": modules})
         if size != modules:
             raise LaunchError(
-                f"modules: expected one MPI rank per module, got {size} ranks for {modules} modules; "
+                f"modules: expected one MPI rank per module, got {size} rank{'s' * (size > 1)} for {modules} modules; "
                 f"launch with mpiexec -n {modules}, or say --modules {size}",
                 modules,
             )
@@ -104,9 +106,12 @@ class OverMPI:
     def speaks(self) -> bool:
         return not launch.rank()
 
-    def meet(self) -> None:
+    def meet(self, stall_timeout: float | None) -> None:
         if launch.rank() is not None:
-            self.once(lambda: None)
+            with needing_mpi():
+                from ddg_ref.workers import mpi
+            mpi.PULSE.allow(stall_timeout)
+            mpi.once(lambda: None)
 
     def own_devices(self, names: list[str]) -> list[str]:
         own = launch.rank()

@@ -135,7 +135,7 @@ class Training:
         cuts: Sequence[int] | None = None,
     ) -> None:
         self.engine = ENGINES[check_config(config).engine]
-        self.engine.prepare(config.modules)
+        self.engine.prepare(config.modules, config.stall_timeout)
         self.engine.agree(lambda: asdict(config))
         keep_freed_memory()
         if data is None:

@@ -168,6 +168,20 @@ def test_a_rank_count_that_is_not_the_number_of_modules(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("modules", [1, 2])
+def test_a_launcher_of_another_mpi_starts_processes_that_know_nothing_of_each_other(modules, tmp_path):
+    """Each would train by itself, into the same directory. Here the launcher is made up of what it tells its ranks."""
+    options = [*SMALL, "--modules", modules, "--engine", "mpi", "--out", tmp_path / "run"]
+    done = run("-m", "ddg_ref", "train", *options, PMI_RANK="0", PMI_SIZE="2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"ddg: engine mpi: expected the 2 ranks that the launcher has started, got 1 that mpi4py's (\S.*) knows of; "
+        r"the launcher belongs to another MPI, take the mpiexec of \1\n",
+        done.stderr,
+    )
+    assert not (tmp_path / "run").exists()
+
+
 STOPPING = """
 import time
 from pathlib import Path
@@ -181,6 +195,20 @@ def slowly(self, t):
     return enter(self, t)
 
 enter, Task.enter = Task.enter, slowly
+cli.main()
+"""
+
+
+TOLD = """
+from ddg_ref.modules import Module
+forward = Module.forward
+
+def told(self, batch, x):
+    if batch == 21:
+        {kill}
+    return forward(self, batch, x)
+
+Module.forward = told
 cli.main()
 """
 
@@ -207,6 +235,21 @@ def test_ctrl_c_stops_between_iterations_and_threads_go_on(by_threads, tmp_path)
     assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; {re.escape(resume)}", said)
     finish(checkpoints.resume(out, engine="threads")).result().save(out)
     assert_same_outcome(out, by_threads[2])
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_whichever_rank_is_told_to_stop_all_stop_between_iterations(who, by_threads, tmp_path):
+    """As a scheduler does that ends one node."""
+    out, marker = tmp_path / "run", tmp_path / "marker"
+    kill = f"if rank() == {who}: os.kill(os.getpid(), signal.SIGTERM)"
+    script = "import os, signal\nfrom ddg_ref.workers.launch import rank\n" + STOPPING.format(marker=str(marker))
+    script = script.replace("cli.main()", TOLD.format(kill=kill))
+    done = run("-c", script, "train", *SMALL, "--modules", 3, "--engine", "mpi", "--out", out, ranks=3)
+    assert done.returncode == 130, done.stderr
+    resume = f"go on with: python -m ddg_ref train --resume {out}\n"
+    assert re.fullmatch(rf"ddg: stopped after iteration [23]\d of 40; {re.escape(resume)}", done.stderr)
+    finish(checkpoints.resume(out, engine="threads")).result().save(out)
+    assert_same_outcome(out, by_threads[3])
 
 
 def test_ranks_go_on_where_threads_stopped(by_threads, tmp_path):

@@ -1,10 +1,13 @@
 """Being launched as one of several MPI ranks, and launching them. Needs no MPI itself."""
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -13,6 +16,20 @@ from ddg_ref.errors import InputError, LaunchError
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 """Where launchers tell a process its rank: MPICH, Intel and Cray MPI and Slurm; PMIx; Open MPI; MVAPICH."""
+
+SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where some of them tell it how many there are."""
+
+OPEN_MPI = {
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_odls_base_sigkill_timeout": "30",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_odls_base_sigkill_timeout": "30",
+}
+"""Open MPI up to 4 and from 5 on: more ranks than cores, and time to write a checkpoint between SIGTERM and SIGKILL."""
+
+SPEAKING_SECONDS = 1.0
+"""How long a rank that failed waits with ending the job, so that others can still say what they have to say."""
 
 OWN_CODES = (0, 1, 2, 130)
 """What a rank ends with when it has said why itself."""
@@ -23,7 +40,12 @@ def rank() -> int | None:
 
     Schedulers set such variables too, so whoever does without MPI must not ask. What is no number says nothing.
     """
-    values = (os.environ.get(name, "") for name in RANK_VARIABLES)
+    return first_number(RANK_VARIABLES)
+
+
+def first_number(names: tuple[str, ...]) -> int | None:
+    """The first whole number among environment variables."""
+    values = (os.environ.get(name, "") for name in names)
     return next((int(value) for value in values if value.isascii() and value.isdecimal()), None)
 
 
@@ -43,6 +65,39 @@ def check_launch(modules: int) -> None:
             modules,
             outside=True,
         )
+
+
+def check_world(size: int, library: str) -> None:
+    """Raise InputError if MPI knows of `size` ranks and the launcher has started others: each would train alone."""
+    started = first_number(SIZE_VARIABLES)
+    if started is not None and started != size:
+        raise InputError(
+            f"engine mpi: expected the {started} ranks that the launcher has started, got {size} that mpi4py's "
+            f"{library} knows of; the launcher belongs to another MPI, take the mpiexec of {library}"
+        )
+
+
+def abandon(code: int) -> None:
+    """End the job of a rank that fails before it has loaded MPI, while the others may wait for it in loading theirs.
+
+    Other launchers end it by themselves; MPICH's has to be told, over the line that it gives to each rank.
+    """
+    line = os.environ.get("PMI_FD", "")
+    if "ddg_ref.workers.mpi" not in sys.modules and line.isdecimal():
+        time.sleep(SPEAKING_SECONDS)
+        with suppress(OSError):
+            os.write(int(line), b"cmd=abort exitcode=%d\n" % code)
+
+
+uses_mpi = True
+"""Whether this process may be one of the ranks of a run. As long as nothing else has been asked for, it may."""
+
+
+@atexit.register
+def abandon_at_exit() -> None:
+    """For programs that end by an exception before they train."""
+    if uses_mpi and getattr(sys, "last_value", None) is not None:
+        abandon(1)
 
 
 def missing(what: str) -> InputError:
@@ -65,7 +120,7 @@ def launch(modules: int) -> int:
     Ctrl-C and SIGTERM are passed on. Raises InputError if there is no mpiexec.
     """
     mpiexec = find_mpiexec()
-    environment = dict(os.environ)
+    environment = OPEN_MPI | dict(os.environ)
     if sys.stdout.isatty() and sys.stderr.isatty():  # mpiexec hides the terminal from the ranks
         environment.setdefault("FORCE_COLOR", "1")
         environment.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))

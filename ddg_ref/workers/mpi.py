@@ -5,11 +5,11 @@ Between calls rank r holds the true state of its own module, and rank 0 that of 
 """
 
 import atexit
+import signal
 import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from math import inf
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -22,26 +22,29 @@ from ddg_ref.optimizers import OptimizerState
 from ddg_ref.synthesizers import Synthesizer
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
+from ddg_ref.workers import launch
 from ddg_ref.workers.agreement import check_agreement, facts, installation, kernels
 from ddg_ref.workers.channel import StoppedError
 from ddg_ref.workers.mpi_channel import LeftRank, RightRank, Wire, wait_until
+from ddg_ref.workers.pulse import Pulse
+from ddg_ref.workers.team import Team
 from ddg_ref.workers.worker import Data, Objective, recorder, report, work
 
 T = TypeVar("T")
 
 WORLD = MPI.COMM_WORLD
 RANK = WORLD.rank
-TEAM, MESSAGES, NOTICES, EXIT = WORLD.Dup(), WORLD.Dup(), WORLD.Dup(), WORLD.Dup()
-"""For what all do together, for what they send each other, and for leaving: who leaves is never taken for who works."""
+LIBRARY = "{} {}".format(MPI.get_vendor()[0], ".".join(map(str, MPI.get_vendor()[1])))
+MESSAGES, NOTICES = WORLD.Dup(), WORLD.Dup()
+PULSE = Pulse(WORLD.Dup())
+TEAM = Team(WORLD.Dup(), PULSE)
+PULSE.start()
 
 UNWINDING_SECONDS = 3.0
 """How long a rank waits for the others after a failure, before it ends the job for all."""
 
-
-LONGEST_GOODBYE = 1000
-"""Bytes of what a rank says when it leaves."""
-GOODBYE_SECONDS = 1.0
-"""How long a rank that has left may have been the last to come to a meeting."""
+ABORT_SECONDS = 10
+"""How long ending the job may take, before this rank ends at least itself."""
 
 
 class Ending(NamedTuple):
@@ -74,7 +77,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
     longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
     """
-    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, task.stall_timeout, goodbyes)
+    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, PULSE)
+    PULSE.allow(task.stall_timeout)
     with module.device.opened():
         left, right = ends(wire, pipeline, task, start, stop)
     activity, known = Activity(module.k), len(task.results)
@@ -82,6 +86,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     try:
         with computing(), module.device.opened():
             begin = recorder(activity, task)
+            PULSE.enter(activity, task)
             source, target = left or Data(task, module), right or Objective(task, module.micro_batches)
             reached = work(module, source, target, task, start, stop, begin)
             task.read_results()
@@ -92,6 +97,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     except BaseException as error:  # whatever it is, all must hear of it and nobody may wait for this rank
         failure = error
         wire.tell_failure()
+    finally:
+        PULSE.come_out()
     ending = Ending(
         reached,
         None if failure is None else report(failure, activity),
@@ -104,14 +111,14 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     failed = [rank for rank, other in enumerate(endings) if other.failure]
     with module.device.opened():
         if left:
-            left.close(endings[RANK - 1].given_right)
+            left.close(endings[RANK - 1].given_right, TEAM.wait)
         if right:
             if not failed:
-                right.keep(endings[RANK + 1].given_left)
-            right.close(endings[RANK + 1].given_left)
-    wire.close(failed)
+                right.keep(endings[RANK + 1].given_left, TEAM.wait)
+            right.close(endings[RANK + 1].given_left, TEAM.wait)
+    wire.close(failed, TEAM.wait)
     raise_failure(failure, ending, endings)
-    task.results[known:] = TEAM.bcast(task.results[known:], root=WORLD.size - 1)
+    task.results[known:] = TEAM.together(task.results[known:] if WORLD.size - 1 == RANK else [])[-1]
     state = ModuleState(
         hosted(module.params),
         hosted(module.stats),
@@ -152,11 +159,11 @@ def agree(ending: Ending, impatient: bool) -> list[Ending]:
     """The endings of all ranks. Raises what this one came to if it is impatient and the others do not come."""
     patience = UNWINDING_SECONDS * (1 if ending.failure else 3)  # the rank that failed speaks first
     try:
-        met = meet(TEAM, patience if impatient else None)
-    except WorkerError as left:
+        endings = TEAM.exchange(ending, patience if impatient else None)
+    except (WorkerError, StallError) as left:
         raise ending.failure or left from left  # what went wrong here comes first
-    if met:
-        return TEAM.allgather(ending)
+    if endings is not None:
+        return endings
     if ending.failure is None or isinstance(ending.failure, StallError):
         raise StallError(f"{ending.failure or 'another rank has stopped'}: {ending.doing}")
     raise ending.failure
@@ -178,19 +185,20 @@ def raise_failure(failure: BaseException | None, mine: Ending, endings: list[End
 
 def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
     """On rank 0, bring `pipeline` up to date in all modules and return all spans, by this machine's clock."""
-    if RANK > 0:
-        TEAM.send(state, 0)
-        return state.spans
     spans = state.spans
     host, now = state.clock
-    for module, errors, source in zip(pipeline.modules[1:], pipeline.errors[1:], range(1, WORLD.size), strict=True):
-        state = TEAM.recv(source=source)
+    others = zip(pipeline.modules[1:], pipeline.errors[1:], strict=True)
+
+    def take(state: ModuleState) -> None:
+        module, errors = next(others)
         module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
         module.queue, module.synthesizer = deque(state.queue), state.synthesizer
         errors.clear()
         errors.extend(state.errors)
         shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together
-        spans += [span._replace(start=span.start + shift, stop=span.stop + shift) for span in state.spans]
+        spans.extend(span._replace(start=span.start + shift, stop=span.stop + shift) for span in state.spans)
+
+    TEAM.collect(state, take)
     return spans
 
 
@@ -204,12 +212,11 @@ def once(action: Callable[[], T]) -> T:
         except BaseException as error:
             failure = error
     try:
-        meet(TEAM)  # patiently, where a broadcast would keep a core busy
-    except WorkerError as left:
+        value, told = TEAM.together((value, failure and tellable(failure)))[0]
+    except (WorkerError, StallError) as left:
         raise failure or left from left  # what went wrong here comes first
-    value, told = TEAM.bcast((value, failure and tellable(failure)))
     if failure or told:
-        raise failure or told
+        raise cast(BaseException, failure or told)
     return cast(T, value)
 
 
@@ -218,10 +225,8 @@ def agree_on(known: Mapping[str, Any]) -> None:
 
     Other BLAS kernels change the last bits and nothing else: rank 0 warns of them.
     """
-    meet(TEAM)
-    ranks = TEAM.allgather(facts(installation() | dict(known)))
-    check_agreement(ranks)
-    computed_by = TEAM.allgather(kernels())
+    check_agreement(TEAM.together(facts(installation() | dict(known))))
+    computed_by = TEAM.together(kernels())
     if RANK == 0 and len(set(computed_by)) > 1:
         other = next(rank for rank, name in enumerate(computed_by) if name != computed_by[0])
         warnings.warn(
@@ -238,60 +243,32 @@ def tellable(failure: BaseException) -> Exception:
     return WorkerError(f"rank 0 failed between iterations: {failure!r}")
 
 
-def meet(communicator: MPI.Intracomm, patience: float | None = None) -> bool:
-    """Wait until all ranks are here; False if they have not come after `patience` seconds.
-
-    Raises WorkerError if one of them has left the program, and so will never come.
-    """
-    request = communicator.Ibarrier()
-    deadline = inf if patience is None else perf_counter() + patience
-    since: dict[int, float] = {}
-
-    def watch(waited: float) -> None:
-        for rank, why in goodbyes().items() if communicator is not EXIT else ():
-            if waited - since.setdefault(rank, waited) > GOODBYE_SECONDS:  # else it was here before, to be seen soon
-                raise WorkerError(f"rank {rank} has left the program{why and ': '}{why}")
-
-    wait_until(lambda: request.Test() or perf_counter() > deadline, watch)
-    return request.Test()
-
-
-_gone: dict[int, str] = {}
-
-
-def goodbyes() -> dict[int, str]:
-    """The ranks that have said that they leave, and why, if they have said that."""
-    status = MPI.Status()
-    while EXIT.Iprobe(status=status):
-        hear(status.source, status.Get_count(MPI.BYTE))
-    return _gone
-
-
-def hear(rank: int, size: int = LONGEST_GOODBYE) -> None:
-    """Receive what a rank says when it leaves."""
-    text = bytearray(size)
-    status = MPI.Status()
-    EXIT.Recv([text, MPI.BYTE], rank, status=status)
-    _gone[rank] = " ".join(text[: status.Get_count(MPI.BYTE)].decode(errors="replace").split())
-
-
 def leave(code: int, message: str = "", why: str | None = None) -> None:
-    """Come here last. If all ranks do, rank 0 prints its message; one that fails alone prints its own and ends all.
+    """Come here last. If all ranks do, rank 0 prints its message; else the first of those that do prints its own, and
+    ends the job for all.
 
     Whoever still waits for this rank hears why it leaves, which is the message if nothing else is given.
     """
     atexit.unregister(leave_at_exit)
     others = set(range(WORLD.size)) - {RANK}
-    text = (message if why is None else why).encode()[:LONGEST_GOODBYE]
-    said = [EXIT.Isend([text, MPI.BYTE], other) for other in others]
-    together = meet(EXIT, UNWINDING_SECONDS if code else None)
-    if message and (RANK == 0 or not together):
+    patience, started, begun = (UNWINDING_SECONDS if code else None), perf_counter(), PULSE.beats
+    PULSE.leave(message if why is None else why)
+
+    def over() -> bool:
+        turns = 1 + sum(rank < RANK for rank in PULSE.gone)  # the first speaks, and the others are behind it
+        impatient = patience is not None and perf_counter() - started > turns * patience
+        return others <= PULSE.gone.keys() or impatient or not PULSE.gone.keys() >= set(PULSE.silent(begun))
+
+    wait_until(over)
+    together = others <= PULSE.gone.keys()
+    if message and ((together and not launch.rank()) or (not together and all(rank > RANK for rank in PULSE.gone))):
         print(message, end="", file=sys.stderr, flush=True)
-    if not together:
-        WORLD.Abort(code)
-    for other in others - goodbyes().keys():
-        hear(other)
-    MPI.Request.Waitall(said)
+    if together:
+        PULSE.close()
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(ABORT_SECONDS)
+    WORLD.Abort(code or 1)
 
 
 @atexit.register

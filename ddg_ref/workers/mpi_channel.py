@@ -12,9 +12,10 @@ short waits do without.
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from math import prod
 from time import perf_counter, sleep
+from typing import TypeAlias
 
 import numpy as np
 from mpi4py import MPI
@@ -22,6 +23,7 @@ from mpi4py import MPI
 from ddg_ref.arrays import Array, Shape, placed_like, settled, to_host, xp_of
 from ddg_ref.errors import StallError
 from ddg_ref.workers.channel import StoppedError, paired
+from ddg_ref.workers.pulse import Pulse
 
 CAPACITY = 2
 """Messages that may be on their way in one direction before their sender waits: as many as any method leaves waiting at
@@ -46,31 +48,22 @@ def wait_until(done: Callable[[], bool], watch: Callable[[float], None] = lambda
             give_way()
 
 
-def wait_to_the_end(request: MPI.Request, status: MPI.Status | None = None) -> None:
-    """Return when `request` is complete, whatever else happens."""
-    wait_until(lambda: request.Test(status))
+Wait: TypeAlias = Callable[[MPI.Request, MPI.Status | None], object]
+"""Returns when a request is complete."""
 
 
 class Wire:
     """What carries one call of the engine: its messages, and a notice to all other ranks from each rank that fails.
 
-    Whoever waits gives up when there is a notice, when a rank is `gone` from the program, or when its wait lasts longer
-    than `stall_timeout` seconds. By the end of a call all that was sent has been received: nothing is left for the next
+    Whoever waits gives up when there is a notice, when a rank has left the program, or when all stand still for longer
+    than `pulse` allows. By the end of a call all that was sent has been received: nothing is left for the next
     one to meet.
     """
 
-    def __init__(
-        self,
-        messages: MPI.Intracomm,
-        notices: MPI.Intracomm,
-        stall_timeout: float | None,
-        gone: Callable[[], Collection[int]],
-    ) -> None:
-        self._gone = gone
-        self.messages, self._notices = messages, notices
+    def __init__(self, messages: MPI.Intracomm, notices: MPI.Intracomm, pulse: Pulse) -> None:
+        self.messages, self._notices, self._pulse = messages, notices, pulse
         self.tags = (messages.Get_attr(MPI.TAG_UB) or 32767) + 1  # the standard grants 32767
         self.takes_device_memory = "cuda" in (MPI.COMM_WORLD.Get_info().get("mpi_memory_alloc_kinds") or "")
-        self._stall_timeout = stall_timeout
         self._told: list[MPI.Request] = []
 
     def tell_failure(self) -> None:
@@ -81,20 +74,23 @@ class Wire:
     def wait(self, request: MPI.Request, status: MPI.Status | None = None) -> None:
         """Return when `request` is complete. Raises StoppedError if another rank has failed before it is."""
         if not request.Test(status):
-            wait_until(lambda: request.Test(status), self._watch)
+            since = self._pulse.beats
 
-    def _watch(self, waited: float) -> None:
-        if self._notices.Iprobe() or (waited > AWAKE_SECONDS and self._gone()):  # most waits are over before that
-            raise StoppedError
-        if self._stall_timeout is not None and waited > self._stall_timeout:
-            raise StallError(f"no message for {waited:.1f} s")
+            def watch(waited: float) -> None:
+                if self._notices.Iprobe() or self._pulse.gone:
+                    raise StoppedError
+                if self._pulse.stuck(since):
+                    raise StallError(f"no message for {waited:.1f} s")
 
-    def close(self, failed: list[int]) -> None:
+            wait_until(lambda: request.Test(status), watch)
+
+    def close(self, failed: list[int], wait: Wait) -> None:
         """All ranks have come out of the loop: receive the notices of those in `failed`."""
         for rank in failed:
             if rank != self._notices.rank:
-                self._notices.Recv([bytearray(), MPI.BYTE], rank)
-        MPI.Request.Waitall(self._told)
+                wait(self._notices.Irecv([bytearray(), MPI.BYTE], rank), None)
+        for request in self._told:
+            wait(request, None)
 
 
 class Outgoing:
@@ -120,10 +116,10 @@ class Outgoing:
         contiguous: Array = xp_of(message).ascontiguousarray(message)
         return settled(contiguous) if self._wire.takes_device_memory else to_host(contiguous)
 
-    def close(self) -> None:
+    def close(self, wait: Wait) -> None:
         """Wait until all have arrived. The neighbour's `close` receives what it has not taken."""
         while self._on_their_way:
-            wait_to_the_end(self._on_their_way.popleft()[0])
+            wait(self._on_their_way.popleft()[0], None)
 
 
 class Incoming:
@@ -145,15 +141,15 @@ class Incoming:
         self._next = number + 1
         return self._checked(number, *self._wait(self._wire.wait))
 
-    def rest(self, count: int) -> list[tuple[int, Array]]:
+    def rest(self, count: int, wait: Wait) -> list[tuple[int, Array]]:
         """Those of the `count` messages that the neighbour has sent which are not yet received, with their numbers."""
         numbers = range(self._next, self._next + count - self._count)
-        return [(number, self._checked(number, *self._wait(wait_to_the_end))) for number in numbers]
+        return [(number, self._checked(number, *self._wait(wait))) for number in numbers]
 
-    def close(self, count: int) -> None:
+    def close(self, count: int, wait: Wait) -> None:
         """Receive what is left of the `count` messages that the neighbour has sent, whatever it is; await no more."""
         while self._count < count:
-            self._wait(wait_to_the_end)
+            self._wait(wait)
         if self._request is not None:
             self._request.Cancel()
             self._request.Wait()
@@ -165,7 +161,7 @@ class Incoming:
             self._buffer = settled(self._xp.empty(self._shape, self._model.dtype))
             self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
 
-    def _wait(self, wait: Callable[[MPI.Request, MPI.Status], None]) -> tuple[Array, MPI.Status]:
+    def _wait(self, wait: Wait) -> tuple[Array, MPI.Status]:
         """Let `wait` see the next message in: what it was written to, and what came."""
         assert self._request is not None, "the neighbour sends more than it should"
         status = MPI.Status()
@@ -204,10 +200,10 @@ class LeftRank:
         assert dx is not None  # only module 1 has none, and to its left lies the data
         self._outgoing.give(number, dx)
 
-    def close(self, count: int) -> None:
+    def close(self, count: int, wait: Wait) -> None:
         """All ranks have come out of the loop, and the neighbour has given `count` activations."""
-        self._incoming.close(count)
-        self._outgoing.close()
+        self._incoming.close(count, wait)
+        self._outgoing.close(wait)
 
 
 class RightRank:
@@ -236,11 +232,11 @@ class RightRank:
     def take_error(self, number: int) -> Array:
         return paired(number, self._waiting.popleft()) if self._waiting else self._incoming.receive(number)
 
-    def keep(self, count: int) -> None:
+    def keep(self, count: int, wait: Wait) -> None:
         """All went well: those of the `count` error gradients given that were not taken wait for the next call."""
-        self._waiting.extend(self._incoming.rest(count))
+        self._waiting.extend(self._incoming.rest(count, wait))
 
-    def close(self, count: int) -> None:
+    def close(self, count: int, wait: Wait) -> None:
         """As `LeftRank.close`."""
-        self._incoming.close(count)
-        self._outgoing.close()
+        self._incoming.close(count, wait)
+        self._outgoing.close(wait)
