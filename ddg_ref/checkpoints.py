@@ -25,7 +25,7 @@ from stat import S_ISREG
 from sys import maxsize
 from tempfile import mkdtemp
 from types import NoneType, UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -105,10 +105,15 @@ def waiting(training: Training, module: Module) -> range:
     return range(max(0, t - module.arrival), min(t - above.delay, training.task.iterations))
 
 
+def guesser(training: Training, module: Module) -> Synthesizer | None:
+    """The synthesizer of `module`, if it has one."""
+    return cast("Synthesizer | None", training.pipeline.guessers[module.k - 1])
+
+
 def unlearned(training: Training, module: Module) -> range:
     """The batches whose outputs the synthesizer of `module`, if it has one, has still to learn from."""
     t = training.clock
-    return range(max(0, t - module.arrival), min(t, training.task.iterations) if module.synthesizer else 0)
+    return range(max(0, t - module.arrival), min(t, training.task.iterations) if guesser(training, module) else 0)
 
 
 def lessons(training: Training, module: Module) -> int:
@@ -196,14 +201,16 @@ def stands_between_iterations(training: Training) -> bool:
         module.optimizer_state.step == steps_of(training, module)
         and [flight.batch for flight in module.queue] == list(in_flight(training, module))
         and [batch for batch, _ in errors] == list(waiting(training, module))
-        and (module.synthesizer is None or _has_learned(training, module, module.synthesizer))
+        and _has_learned(training, module)
         for module, errors in zip(training.pipeline.modules, training.pipeline.errors, strict=True)
     )
 
 
-def _has_learned(training: Training, module: Module, synthesizer: Synthesizer) -> bool:
-    return synthesizer.optimizer_state.step == lessons(training, module) and (
-        [batch for batch, _ in synthesizer.outputs] == list(unlearned(training, module))
+def _has_learned(training: Training, module: Module) -> bool:
+    synthesizer = guesser(training, module)
+    return synthesizer is None or (
+        synthesizer.optimizer_state.step == lessons(training, module)
+        and [batch for batch, _ in synthesizer.outputs] == list(unlearned(training, module))
     )
 
 
@@ -258,7 +265,7 @@ def tensors_of(training: Training) -> Params:
             if version in stashed(training, module):
                 tensors |= {f"stash/{k}/{version}/{name}": array for name, array in flight.params.items()}
         tensors |= {f"errors/{k}/{batch}": dy for batch, dy in errors}
-        if (synthesizer := module.synthesizer) is not None:
+        if (synthesizer := guesser(training, module)) is not None:
             tensors |= {f"synthesizer/{k}/params/{name}": array for name, array in synthesizer.params.items()}
             for slot, arrays in synthesizer.optimizer_state.slots.items():
                 tensors |= {f"synthesizer/{k}/slots/{slot}/{name}": array for name, array in arrays.items()}
@@ -558,7 +565,7 @@ def expected_tensors(training: Training) -> dict[str, tuple[Shape, str]]:
             shapes[f"errors/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
         for batch in unlearned(training, module):
             shapes[f"outputs/{k}/{batch}"] = (len(training.batches.indices(batch)), *sample)
-        if (synthesizer := module.synthesizer) is not None:
+        if (synthesizer := guesser(training, module)) is not None:
             for name, shape in synthesizer.layers.parameter_shapes().items():
                 for kind in ("params", *(f"slots/{slot}" for slot in synthesizer.optimizer.slots)):
                     shapes[f"synthesizer/{k}/{kind}/{name}"] = shape
@@ -591,7 +598,7 @@ def _restore_module(training: Training, module: Module, tensors: dict[str, Array
         module.restore(batch, tensors[f"in_flight/{k}/{batch}"], versions.get(steps_before(batch, module.delay), {}))
     errors = training.pipeline.errors[k - 1]
     errors.extend((batch, tensors[f"errors/{k}/{batch}"]) for batch in waiting(training, module))
-    if (synthesizer := module.synthesizer) is not None:
+    if (synthesizer := guesser(training, module)) is not None:
         of, names = f"synthesizer/{k}", list(synthesizer.params)
         synthesizer.params = {name: tensors[f"{of}/params/{name}"] for name in names}
         slots = {s: {name: tensors[f"{of}/slots/{s}/{name}"] for name in names} for s in synthesizer.optimizer.slots}

@@ -19,7 +19,7 @@ from ddg_ref.losses import LOSSES
 from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.models import MODELS
 from ddg_ref.optimizers import OPTIMIZERS, Optimizer
-from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, Schedule, WarmUp
+from ddg_ref.step_sizes import Constant, Harmonic, InverseSqrt, MultiStep, StepSizes, WarmUp
 
 DTYPES = ("float32", "float64")
 SPLITS = ("cost", "count")
@@ -176,7 +176,7 @@ class Config:
         names = ("momentum", "nesterov", "beta1", "beta2", "eps", "weight_decay")
         return OPTIMIZERS[self.optimizer](**self._given("optimizer", names, _parameters(OPTIMIZERS[self.optimizer])))
 
-    def make_schedule(self, per_epoch: int) -> Schedule:
+    def make_schedule(self, per_epoch: int) -> StepSizes:
         """The step sizes by iteration; milestones, given in epochs, become iterations."""
         given = self._given("schedule", ("milestones", "factor", "period"), _parameters(SCHEDULES[self.schedule]))
         if self.schedule == "multi-step":
@@ -186,7 +186,7 @@ class Config:
                 )
             epochs = whole_numbers("milestones", given["milestones"], hint="epochs like 150,225")
             given["milestones"] = tuple(epoch * per_epoch for epoch in epochs)
-        schedule: Schedule = SCHEDULES[self.schedule](self.lr, **given)
+        schedule: StepSizes = SCHEDULES[self.schedule](self.lr, **given)
         return WarmUp(schedule, self.warmup) if self.warmup else schedule
 
     def model_options(self) -> Mapping[str, int]:

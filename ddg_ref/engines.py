@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ddg_ref import reference
 from ddg_ref.errors import LaunchError, reason
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Progress, Task
-from ddg_ref.workers import launch, threads
+from ddg_ref.workers import launch, one_thread, threads
 
 T = TypeVar("T")
 
@@ -133,7 +132,7 @@ def needing_mpi() -> Iterator[None]:
 
 
 ENGINES: dict[str, Engine] = {
-    "reference": InProcess(reference.run, watches=False),
+    "reference": InProcess(one_thread.run, watches=False),
     "threads": InProcess(threads.run, watches=True),
     "mpi": OverMPI(),
 }

@@ -34,6 +34,10 @@ class LaunchError(InputError):
         self.modules, self.outside = modules, outside
 
 
+class ScheduleError(InputError):
+    """Workers cannot follow this schedule to its end."""
+
+
 class AgreementError(InputError):
     """The ranks of an MPI launch have not been given the same."""
 

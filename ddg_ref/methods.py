@@ -1,20 +1,29 @@
 """The methods: what module k of K does is read off a row of this table.
 
-At iteration t module k runs forward on batch t and backward on batch t - delay(k, K); `k = 1` is nearest the input. The
-other fields say which weights it goes back with, what it keeps until then, and whose error gradient it goes back on. No
-engine asks for a method by its name.
+A row names a schedule: which batch module k goes forward and back on, and when. The other fields say which weights it
+goes back with, what it keeps until then, and what the error gradient is multiplied by. No engine asks for a method by
+its name. `d` is the delay that follows from the schedule, in iterations; `k = 1` is nearest the input.
 
 Where a row is called exact, what module k applies is the gradient of the loss of one batch with respect to its weights,
 at weights that the network has really had. `w(t)` are the weights of all modules before their iteration t.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
+
+from ddg_ref import versions
+from ddg_ref.schedules import (
+    Schedule,
+    flush,
+    guessing,
+    one_forward_one_backward,
+    one_late_per_boundary,
+    two_late_per_boundary,
+)
 
 Weights: TypeAlias = Literal["forward", "current"]
 Stored: TypeAlias = Literal["caches", "inputs"]
-Source: TypeAlias = Literal["above", "synthesizer"]
 
 
 @dataclass(frozen=True)
@@ -23,17 +32,11 @@ class Method:
 
     name: str
     title: str
-    delay: Callable[[int, int], int]
-    """(k, K) -> how many iterations pass in module k between a batch's forward and its backward pass.
-
-    Constant or falling in k. A difference of s from module k to k+1 means that an error gradient may take s iterations
-    to cross the boundary between them."""
+    schedule: Schedule
     weights: Weights = "forward"
     """Those that the forward pass of the batch used, which are kept; or those of the moment."""
     stored: Stored = "caches"
     """What waits for the backward pass: all that it needs, or the module's input, from which that is computed again."""
-    error: Source = "above"
-    """The error gradient of module k < K: from module k+1, or a guess of a synthesizer, at once."""
     options: tuple[str, ...] = ()
     """Which of the numbers below a run may choose."""
     micro_batches: int = 1
@@ -47,28 +50,41 @@ class Method:
     synthesizer_labels: bool = False
     """Whether it is told the labels."""
 
+    def delay(self, k: int, K: int) -> int:
+        """How many iterations pass in module k between a batch's forward and its backward pass."""
+        return versions.delay(self.schedule, k, K, self.micro_batches)
+
+    def arrival(self, k: int, K: int) -> int:
+        """How many pass until it takes the batch's error gradient: more than the delay if it goes back on a guess."""
+        return versions.arrival(self.schedule, k, K, self.micro_batches)
+
+    @cached_property
+    def guesses(self) -> bool:
+        """Whether modules with another one above go back on guesses."""
+        return any(action.kind == "G" for action in self.schedule(1, 2, 0, 1))
+
 
 METHODS = {
     method.name: method
     for method in (
         # Backpropagation. The error gradient crosses all modules within the iteration: they run backward one after the
         # other. w_k(t+1) = w_k(t) - gamma grad_k f_t(w(t)). In flight: one batch's caches. Exact: the plain gradient.
-        Method("bp", "backpropagation", delay=lambda k, K: 0),
+        Method("bp", "backpropagation", flush),
         # Each module goes back on the newest error gradient that has reached it, one iteration older per boundary, with
         # the weights its forward pass used. w_k(t+1) = w_k(t) - gamma grad_k f_{t-d}(w(t-d)), d = K-k. In flight: d+1
         # batches' caches and weights. Exact, at w(t-d). Huo, Gu, Yang, Huang, ICML 2018, Algorithm 1.
-        Method("ddg", "decoupled delayed gradients", delay=lambda k, K: K - k),
+        Method("ddg", "decoupled delayed gradients", one_late_per_boundary),
         # The same delays and caches, but the error gradient passes through the weights of the moment, as in code whose
         # optimizer writes in place (the program published with the paper). In flight: as ddg; the old weights are kept
         # only so that a checkpoint can compute the caches again. Not exact: activations of w(t-d) are multiplied by
         # weights of w(t), which is the gradient of nothing.
-        Method("ddg-current", "delayed gradients, current weights", delay=lambda k, K: K - k, weights="current"),
+        Method("ddg-current", "delayed gradients, current weights", one_late_per_boundary, weights="current"),
         # The same delays; module k keeps only the batch's input h and replays it: the gradient is that of
         # <error gradient, module k(h; w_k)> at w_k(t). In flight: d+1 inputs, one batch's caches, no old weights. Exact
         # within the module, at its present weights, for an input and an error gradient that other weights have made.
         # Module K has no delay and replays nothing. Running statistics count the first pass alone.
         # Huo, Gu, Huang, NeurIPS 2018, Algorithm 1.
-        Method("fr", "features replay", delay=lambda k, K: K - k, weights="current", stored="inputs"),
+        Method("fr", "features replay", one_late_per_boundary, weights="current", stored="inputs"),
         # DDG whose forward is decoupled too: every message has an iteration's time to cross a boundary, in either
         # direction. An activation that is used one tick after it was given is used in the same iteration of a module
         # whose clock runs one tick later. So the lag k-1 of the forward pass shows nowhere: counted by each module's
@@ -76,7 +92,7 @@ METHODS = {
         # boundary. w_k(t+1) = w_k(t) - gamma grad_k f_{t-d}(w(t-d)), d = 2(K-k). In flight: d+1 batches' caches and
         # weights. Exact, at w(t-d), if shrink = 1; else times shrink^(K-k).
         # Zhuang, Wang, Liu, Lin, IEEE TNNLS 33(10), 2022 (arXiv 1906.09108).
-        Method("fdg", "fully decoupled, delayed gradients", delay=lambda k, K: 2 * (K - k), options=("shrink",)),
+        Method("fdg", "fully decoupled, delayed gradients", two_late_per_boundary, options=("shrink",)),
         # Backpropagation that splits a batch of N samples into M parts: module k+1 works on one while module k works on
         # the next. All go forward, then all go back; their gradients add up, each with the weight of its samples, to
         # one update. In flight: one batch's caches. Exact: the plain gradient, up to rounding, unless batch norm takes
@@ -84,14 +100,24 @@ METHODS = {
         Method(
             "gpipe",
             "pipelined micro-batches",
-            delay=lambda k, K: 0,
+            flush,
+            micro_batches=4,
+            options=("micro_batches",),
+        ),
+        # The same batches, split alike, and the same gradient. Each module goes back on a part as soon as it can: in
+        # flight are K-k+1 parts in place of M. Module K goes back on a part before it has seen the next one, so each
+        # part's loss is taken by itself. Narayanan et al., SOSP 2019 and SC 2021.
+        Method(
+            "1f1b",
+            "one forward, one backward, with a flush",
+            one_forward_one_backward,
             micro_batches=4,
             options=("micro_batches",),
         ),
         # Weight stashing: stage k starts K-k+1 batches, then goes one forward, one back, each with the weights of its
         # forward pass. That is the same weights at every moment as ddg, bit for bit; only the name differs.
         # Narayanan et al., SOSP 2019.
-        Method("pipedream", "pipelined batches, weight stashing", delay=lambda k, K: K - k),
+        Method("pipedream", "pipelined batches, weight stashing", one_late_per_boundary),
         # Module k < K does not wait for any error gradient: a small network guesses it from the module's output. The
         # error gradient that module k+1 passes down an iteration later, itself made from a guess, is what the
         # synthesizer learns from. In flight: one batch's caches, two outputs. Nothing is exact but in module K.
@@ -99,8 +125,7 @@ METHODS = {
         Method(
             "dni",
             "decoupled neural interfaces",
-            delay=lambda k, K: 0,
-            error="synthesizer",
+            guessing,
             options=("synthesizer_width", "synthesizer_lr", "synthesizer_labels"),
         ),
     )

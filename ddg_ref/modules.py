@@ -1,17 +1,17 @@
 """A module: consecutive layers, their weights, and the batches that are in flight inside it."""
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 from ddg_ref.arrays import Array, Params
 from ddg_ref.devices import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
-from ddg_ref.methods import Method, Stored, Weights
+from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
-from ddg_ref.synthesizers import Synthesizer
+from ddg_ref.workers.neighbours import Guesser, Right
 
 
 class InFlight(NamedTuple):
@@ -30,34 +30,28 @@ class Module:
 
     `queue` holds the batches in flight, oldest first, `caches` what their backward passes need. A cache goes straight
     into backward and is kept by nobody else, so that it is freed layer by layer on the way. A module that `replays`
-    keeps none: it computes them from the input, when it goes back. What follows after `optimizer` is the method's.
+    keeps none: it computes them from the input, when it goes back.
     """
 
     def __init__(
         self,
         k: int,
-        delay: int,
+        K: int,
+        method: Method,
         layers: Sequential,
         params: Params,
         stats: Params,
         optimizer: Optimizer,
-        *,
-        weights: Weights = "forward",
-        stored: Stored = "caches",
-        shrink: float = 1.0,
-        micro_batches: int = 1,
-        synthesizer: Synthesizer | None = None,
         device: Device | None = None,
     ) -> None:
-        self.k, self.delay, self.layers = k, delay, layers
-        self._weights, self._shrink, self.micro_batches = weights, shrink, micro_batches
-        self.replays = stored == "inputs" and delay > 0  # without a delay the weights are the same: nothing to replay
-        self.stashes = weights == "forward" or not self.replays
+        self.k, self.K, self.method, self.layers = k, K, method, layers
+        self.delay, self.arrival = method.delay(k, K), method.arrival(k, K)
+        self.replays = method.stored == "inputs" and self.delay > 0  # else the weights are the same: nothing to replay
+        self.stashes = method.weights == "forward" or not self.replays
         self.device = Cpu() if device is None else device
         with self.device.opened():
             self.params, self.stats = self.device.place_all(params), self.device.place_all(stats)
             self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
-            self.synthesizer = synthesizer and synthesizer.placed(self.device.place)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
 
@@ -66,8 +60,6 @@ class Module:
         y, cache = self.layers.forward(self.params, x)
         self.stats = self.layers.advance(self.stats, cache)
         self._keep(batch, x, self.params, cache)
-        if self.synthesizer is not None:
-            self.synthesizer.outputs.append((batch, y))
         return y
 
     def restore(self, batch: int, x: Array, params: Params) -> None:
@@ -89,11 +81,11 @@ class Module:
             raise RuntimeError(
                 f"module {self.k}: error gradient of batch {batch} met the cache of batch {oldest.batch}"
             )
-        params = oldest.params if self._weights == "forward" else self.params
+        params = oldest.params if self.method.weights == "forward" else self.params
         if self.k == 1:
             return None, self.layers.gradients(params, self._cache(params, oldest.x), dy)
         dx, grads = self.layers.backward(params, self._cache(params, oldest.x), dy)
-        return (dx if self._shrink == 1 else dx * self._shrink), grads
+        return (dx if self.method.shrink == 1 else dx * self.method.shrink), grads
 
     def _cache(self, params: Params, x: Array) -> Cache:
         """What backward needs, for the batch whose input is `x`."""
@@ -103,24 +95,21 @@ class Module:
         """Step from the present weights along a gradient; the queue goes on referring to the old weights."""
         self.params, self.optimizer_state = self.optimizer.update(self.params, grads, self.optimizer_state, gamma)
 
-    @property
-    def arrival(self) -> int:
-        """Iterations between a batch's forward pass and the taking of its error gradient from above.
-
-        The delay; a module that has gone back on a guess learns an iteration later what it should have been.
-        """
-        return self.delay + (self.synthesizer is not None)
-
 
 @dataclass
 class Pipeline:
     """A network cut into modules, between two iterations: everything that training changes.
 
-    `errors[k-1]` holds the error gradients that wait above module k, oldest first: (batch, dy).
+    `errors[k-1]` holds the error gradients that wait above module k, oldest first: (number, dy). `guessers[k-1]`
+    guesses them, if the method says so.
     """
 
     modules: list[Module]
     errors: list[deque[tuple[int, Array]]]
+    guessers: list[Guesser | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.guessers = self.guessers or [None] * len(self.modules)
 
     @classmethod
     def cut(
@@ -132,15 +121,14 @@ class Pipeline:
         params: Params,
         stats: Params,
         *,
-        synthesizers: Sequence[Synthesizer | None] | None = None,
+        guessers: Sequence[Guesser | None] | None = None,
         devices: Sequence[Device] | None = None,
     ) -> "Pipeline":
         """Cut `network` before the steps numbered in `cuts`; every module gets its part of `params` and `stats`.
 
-        `synthesizers` are those of `synthesizers_for`, one entry per module, and `devices` has one for each; without
-        them no module has a synthesizer, and all compute in host memory.
+        `guessers` and `devices` have one entry for each module; without them nobody guesses, and all compute in host
+        memory. Raises ScheduleError if workers that follow the method's schedule would block each other.
         """
-        assert synthesizers is not None or method.error == "above"
         bounds = [0, *cuts, len(network.steps())]
         K = len(bounds) - 1
         modules = []
@@ -148,23 +136,18 @@ class Pipeline:
             layers = network.part(start, stop)
             own_params = {name: params[name] for name in layers.parameter_shapes()}
             own_stats = {name: stats[name] for name in layers.stats_shapes()}
-            modules.append(
-                Module(
-                    k,
-                    method.delay(k, K),
-                    layers,
-                    own_params,
-                    own_stats,
-                    optimizer,
-                    weights=method.weights,
-                    stored=method.stored,
-                    shrink=method.shrink,
-                    micro_batches=method.micro_batches,
-                    synthesizer=synthesizers[k - 1] if synthesizers else None,
-                    device=devices[k - 1] if devices else None,
-                )
-            )
-        return cls(modules, [deque() for _ in modules])
+            device = devices[k - 1] if devices else None
+            modules.append(Module(k, K, method, layers, own_params, own_stats, optimizer, device))
+        placed: list[Guesser | None] = [None] * K
+        for k, guesser in enumerate(guessers or [], 1):
+            with modules[k - 1].device.opened():
+                placed[k - 1] = guesser and guesser.placed(modules[k - 1].device.place)
+        return cls(modules, [deque() for _ in modules], placed)
+
+    def right(self, k: int, right: Right, labels: Callable[[int], Array]) -> Right:
+        """What module k has to its right, where `right` is the next module or the loss."""
+        guesser = self.guessers[k - 1]
+        return right if guesser is None else guesser.beside(right, labels)
 
     @property
     def params(self) -> Params:
@@ -177,9 +160,9 @@ class Pipeline:
         return {name: array for module in self.modules for name, array in module.stats.items()}
 
     @property
-    def micro_batches(self) -> int:
-        """Into how many parts a batch is split."""
-        return self.modules[0].micro_batches
+    def method(self) -> Method:
+        """The row that all modules follow."""
+        return self.modules[0].method
 
     @property
     def delay(self) -> int:

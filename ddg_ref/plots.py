@@ -20,8 +20,8 @@ PHASES = {
     "forward": "#56B4E9",
     "backward": "#E69F00",
     "update": "#009E73",
-    "synthesize": "#CC79A7",
-    "train synthesizer": "#882255",
+    "guess": "#CC79A7",
+    "learn": "#882255",
 }
 IDLE = "#DDDDDD"
 

@@ -1,75 +1,125 @@
-"""Step sizes gamma_t as functions of the iteration t = 0, 1, ... at which the step is taken.
+"""Schedules: who does what when, as data.
 
-Every module reads the clock of the current iteration, as the algorithm is published: the gradient of batch s, applied
-by module k at t = s + d_k, is scaled by gamma_t.
+A worker performs *actions*, one after the other. A schedule is a pure function that says which ones module k of K
+performs in iteration t, when each batch is split into M micro-batches:
+
+    schedule(k, K, t, M) -> [Action, ...]
+
+A message is taken just before the action that needs it and given just after the action that made it. Everything else
+follows from the list: how old an error gradient is, which weights a batch meets and how many of them are kept
+(`ddg_ref.versions`), whether the workers can ever block each other (`ddg_ref.deadlock`), and how long an iteration
+takes (`ddg_ref.simulation`). What a schedule names of batches that do not exist, before the first or after the last
+one, is left out (`existing`): that is the pipeline's warm-up and its drain.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import sqrt
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
-from ddg_ref.errors import InputError
-
-Schedule: TypeAlias = Callable[[int], float]
+Kind: TypeAlias = Literal["F", "B", "U", "G", "L"]
 
 
-@dataclass(frozen=True)
-class Constant:
-    """gamma_t = gamma."""
+class Action(NamedTuple):
+    """One thing that a module does.
 
-    gamma: float
+    F   forward pass of a micro-batch: takes its activation from the left, gives its own to the right.
+    B   backward pass: takes the error gradient from the right, gives its own to the left.
+    U   update with the gradients of all backward passes since the last one.
+    G   backward pass on a guess of the error gradient: as B, but nothing is taken.
+    L   what makes the guesses learns from the error gradient, which it takes from the right.
 
-    def __call__(self, t: int) -> float:
-        return self.gamma
+    `number` counts micro-batches from the beginning of training: part m of batch t has t M + m. That of U is the batch.
+    """
 
-
-@dataclass(frozen=True)
-class MultiStep:
-    """gamma_t = gamma * factor^(number of milestones <= t); milestones are iterations."""
-
-    gamma: float
-    milestones: tuple[int, ...]
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not self.milestones or list(self.milestones) != sorted(set(self.milestones)) or self.milestones[0] < 1:
-            raise InputError(
-                f"milestones: expected increasing numbers from 1 on, got {list(self.milestones)}; sort them"
-            )
-
-    def __call__(self, t: int) -> float:
-        return self.gamma * self.factor ** sum(t >= milestone for milestone in self.milestones)
+    kind: Kind
+    number: int
 
 
-@dataclass(frozen=True)
-class Harmonic:
-    """gamma_t = gamma / (1 + t/period); the paper's Theorem 2 has period 1."""
-
-    gamma: float
-    period: float = 1
-
-    def __call__(self, t: int) -> float:
-        return self.gamma / (1 + t / self.period)
+Schedule: TypeAlias = Callable[[int, int, int, int], Sequence[Action]]
 
 
-@dataclass(frozen=True)
-class InverseSqrt:
-    """gamma_t = gamma / sqrt(1 + t/period)."""
-
-    gamma: float
-    period: float = 1
-
-    def __call__(self, t: int) -> float:
-        return self.gamma / sqrt(1 + t / self.period)
+def parts(batch: int, micro_batches: int) -> range:
+    """The numbers of the micro-batches of a batch."""
+    return range(batch * micro_batches, (batch + 1) * micro_batches)
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    """`schedule`, scaled up linearly from 1/iterations to 1 during the first `iterations` iterations."""
+# The schedules
 
-    schedule: Schedule
-    iterations: int
 
-    def __call__(self, t: int) -> float:
-        return self.schedule(t) * min(1.0, (t + 1) / self.iterations)
+def delayed(delay: Callable[[int, int], int]) -> Schedule:
+    """Forward on batch t, backward on batch t - delay(k, K)."""
+
+    def actions(k: int, K: int, t: int, M: int) -> list[Action]:
+        batch = t - delay(k, K)
+        forward = [Action("F", n) for n in parts(t, M)]
+        return [*forward, *(Action("B", n) for n in parts(batch, M)), Action("U", batch)]
+
+    return actions
+
+
+flush = delayed(lambda k, K: 0)
+"""All micro-batches of the batch forward, then all backward, then the update: backpropagation, with M > 1 GPipe."""
+
+one_late_per_boundary = delayed(lambda k, K: K - k)
+"""DDG: an error gradient takes an iteration to cross a boundary (Huo et al., ICML 2018, Algorithm 1)."""
+
+two_late_per_boundary = delayed(lambda k, K: 2 * (K - k))
+"""Fully decoupled: an activation takes one, too, which nobody sees who counts by each module's own iterations."""
+
+
+def one_forward_one_backward(k: int, K: int, t: int, M: int) -> list[Action]:
+    """1F1B with a flush: K-k forward passes ahead, then one forward, one backward (Narayanan et al., SOSP 2019).
+
+    The same gradient as `flush`; at most K-k+1 micro-batches are in flight in place of M.
+    """
+    numbers, ahead = parts(t, M), min(M, K - k)
+    actions = [Action("F", n) for n in numbers[:ahead]]
+    for i, n in enumerate(numbers):
+        actions += [Action("F", m) for m in numbers[ahead + i : ahead + i + 1]]
+        actions.append(Action("B", n))
+    return [*actions, Action("U", t)]
+
+
+def guessing(k: int, K: int, t: int, M: int) -> list[Action]:
+    """Module k < K goes back on a guess at once; the guesser learns last, by then the true one has had time to come."""
+    if k == K:
+        return list(flush(k, K, t, M))
+    guessed = [Action("G", n) for n in parts(t, M)]
+    learns = [Action("L", n) for n in parts(t - 1, M)]
+    return [*(Action("F", n) for n in parts(t, M)), *guessed, Action("U", t), *learns]
+
+
+# What follows from a schedule
+
+
+def existing(actions: Sequence[Action], M: int, count: Callable[[int], int]) -> list[Action]:
+    """Those of `actions` whose batch has such a part: batch b has count(b) of them, none if there is no such batch."""
+    found = []
+    for action in actions:
+        batch, part = (action.number, 0) if action.kind == "U" else divmod(action.number, M)
+        if part < count(batch):
+            found.append(action)
+    return found
+
+
+def endless(M: int) -> Callable[[int], int]:
+    """Batches of M parts for ever, from batch 0 on."""
+    return lambda batch: M if batch >= 0 else 0
+
+
+def source(action: Action, k: int, K: int) -> int | None:
+    """The neighbour that this action of module k takes a message from, if it takes one."""
+    if action.kind == "F":
+        return k - 1 if k > 1 else None
+    return k + 1 if action.kind in "BL" and k < K else None
+
+
+def target(action: Action, k: int, K: int) -> int | None:
+    """The neighbour that this action of module k gives a message to, if it gives one."""
+    if action.kind == "F":
+        return k + 1 if k < K else None
+    return k - 1 if action.kind in "BG" and k > 1 else None
+
+
+def text(k: int, action: Action) -> str:
+    """As the field writes it, with stages counted from 0: `1F3` is module 2, forward, micro-batch 3."""
+    return f"{k - 1}{action.kind}{action.number}"

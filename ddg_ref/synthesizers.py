@@ -18,6 +18,7 @@ from ddg_ref.losses import mean_squared_error, one_hot
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Adam
 from ddg_ref.seeds import Purpose, generator
+from ddg_ref.workers.neighbours import Right
 
 UNITS, CHANNELS = 256, 16
 """The hidden layer has as many as the module's output, but these at least, where nothing else is asked for."""
@@ -53,6 +54,10 @@ class Synthesizer:
         other.optimizer_state = self.optimizer_state.placed(place)
         other.outputs = deque((batch, place(y)) for batch, y in self.outputs)
         return other
+
+    def beside(self, right: Right, labels: Callable[[int], Array]) -> Right:
+        """A neighbour that answers with its guess."""
+        return Guessing(self, right, labels)
 
     def fewest_samples(self) -> int:
         """How many samples a batch must have at least for a guess to depend on them."""
@@ -104,6 +109,27 @@ class Synthesizer:
         return xp_of(guess).ascontiguousarray(apart)  # type: ignore[no-any-return]
 
 
+class Guessing(Right):
+    """A right-hand neighbour that guesses by a synthesizer, in front of the one that knows."""
+
+    def __init__(self, synthesizer: Synthesizer, right: Right, labels: Callable[[int], Array]) -> None:
+        self._synthesizer, self._right, self._labels = synthesizer, right, labels
+
+    def give_activation(self, number: int, y: Array | None) -> None:
+        if y is not None:
+            self._synthesizer.outputs.append((number, y))
+        self._right.give_activation(number, y)
+
+    def take_error(self, number: int) -> Array:
+        return self._right.take_error(number)
+
+    def guess(self, number: int) -> Array:
+        return self._synthesizer.predict(number, self._labels)
+
+    def learn(self, number: int, dy: Array) -> None:
+        self._synthesizer.train(number, dy, self._labels)
+
+
 def layers_for(shape: Shape, classes: int, method: Method) -> Sequential:
     """The layers of a synthesizer for outputs (N, *shape)."""
     image, told = _image_shape(shape), classes if method.synthesizer_labels else 0
@@ -133,7 +159,7 @@ def _image_shape(shape: Shape) -> Shape | None:
 
 def boundaries(method: Method, network: Sequential, cuts: Sequence[int], input_shape: Shape) -> list[Shape]:
     """The shapes of the outputs that `method` has synthesizers for: those of all modules but the last, or none."""
-    if method.error == "above":
+    if not method.guesses:
         return []
     shapes = [input_shape]
     for start, stop in pairwise([0, *cuts]):

@@ -1,6 +1,6 @@
 """What an engine is given besides the pipeline: the batches, the loss and the step sizes, by iteration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ddg_ref.arrays import Array, numbers, on_host, placed_like
 from ddg_ref.errors import DivergenceError
 from ddg_ref.losses import Loss
-from ddg_ref.schedules import Schedule
+from ddg_ref.schedules import Action, existing
+from ddg_ref.step_sizes import StepSizes
 from ddg_ref.timeline import Span
 
 
@@ -55,7 +56,7 @@ class Task:
 
     batch: Callable[[int], tuple[Array, Array]]
     loss: Loss
-    gamma: Schedule
+    gamma: StepSizes
     iterations: int
     labels_alone: Callable[[int], Array] | None = field(default=None, kw_only=True)
     on_batch: Callable[[int], None] = lambda t: None
@@ -76,21 +77,34 @@ class Task:
         """The labels of batch t."""
         return self.batch(t)[1] if self.labels_alone is None else self.labels_alone(t)
 
-    def messages(self, t: int, micro_batches: int) -> range:
-        """The numbers of the messages that carry batch t across a boundary: one per part, all parts with a sample."""
-        parts = min(micro_batches, len(self.labels(t))) if micro_batches > 1 else 1
-        return range(t * micro_batches, t * micro_batches + parts)
+    def parts(self, t: int, micro_batches: int) -> int:
+        """Into how many parts batch t is split: so many, or one per sample; none if there is no such batch."""
+        if not 0 <= t < self.iterations:
+            return 0
+        return min(micro_batches, len(self.labels(t))) if micro_batches > 1 else 1
 
-    def error_gradient(self, t: int, y: Array) -> Array:
-        """The gradient of the loss of batch t with respect to the network's output y; records loss and accuracy.
+    def actions(self, planned: Sequence[Action], micro_batches: int) -> list[Action]:
+        """What there is to do of what a schedule says: the actions whose batch has such a part."""
+        return existing(planned, micro_batches, lambda t: self.parts(t, micro_batches))
+
+    def error_gradient(self, t: int, y: Array, first: int = 0) -> Array:
+        """The gradient of the loss of batch t with respect to y, the network's output for its samples first, first + 1,
+        ...; records loss and accuracy.
 
         Raises DivergenceError when the loss is NaN or infinite; on a GPU that shows when the results are read.
         """
-        labels = placed_like(y, self.labels(t))
+        everything = self.labels(t)
+        labels = placed_like(y, everything[first : first + len(y)])
         loss, dy = self.loss(y, labels)
         right = y.argmax(axis=1) == labels if labels.ndim == 1 else labels[:0]  # real targets name no class
         correct = right.sum()
-        result = BatchResult(t, loss, correct, len(labels), perf_counter())
+        if len(y) < len(everything):  # the loss is a mean over the batch
+            share = len(y) / len(everything)
+            loss, dy = loss * share, dy * share
+        if first:
+            before = self.results.pop()
+            loss, correct = before.loss + loss, before.correct + correct
+        result = BatchResult(t, loss, correct, first + len(y), perf_counter())
         self.results.append(result.read(loss, correct, self.remedy) if on_host(y) else result)
         return dy
 

@@ -168,6 +168,12 @@ class Training:
         self._check_batches(method, self.network.fewest_samples(self.data.input_shape))
         self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else self._given_cuts(cuts)
+        synthesizers = synthesizers_for(
+            method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype
+        )
+        for synthesizer in synthesizers:
+            if synthesizer is not None:
+                self._check_batches(method, synthesizer.fewest_samples())
         self.pipeline = Pipeline.cut(
             self.network,
             self.cuts,
@@ -175,14 +181,9 @@ class Training:
             config.make_optimizer(),
             self.network.init(generator(Purpose.WEIGHTS, config.seed), config.dtype),
             self.network.init_stats(config.dtype),
-            synthesizers=synthesizers_for(
-                method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype
-            ),
+            guessers=synthesizers,
             devices=self.devices,
         )
-        for module in self.pipeline.modules:
-            if module.synthesizer is not None:
-                self._check_batches(method, module.synthesizer.fewest_samples())
         self.id = self.engine.once(lambda: uuid4().hex)
         self.iteration, self.seconds = 0, 0.0
         self.history: list[Record] = []

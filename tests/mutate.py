@@ -72,7 +72,7 @@ TESTS = (
     ("ddg_ref/plots.py", "timeline rundir training"),
     ("ddg_ref/processes.py", "processes"),
     ("ddg_ref/rundir.py", "rundir nothing_is_lost checkpoints"),
-    ("ddg_ref/schedules.py", "schedules"),
+    ("ddg_ref/step_sizes.py", "step_sizes"),
     ("ddg_ref/seeds.py", "seeds"),
     ("ddg_ref/splitting.py", "splitting"),
     ("ddg_ref/synthesizers.py", "synthesizers"),

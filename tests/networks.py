@@ -16,7 +16,7 @@ from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import SGD, Adam
-from ddg_ref.schedules import Harmonic
+from ddg_ref.step_sizes import Harmonic
 from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
 
@@ -64,7 +64,7 @@ class Problem:
             OPTIMIZERS[self.optimizer],
             params,
             stats,
-            synthesizers=synthesizers_for(row, network, self.cuts, SHAPES[self.model], self.seed, self.dtype),
+            guessers=synthesizers_for(row, network, self.cuts, SHAPES[self.model], self.seed, self.dtype),
             devices=[make_device(self.devices[k % len(self.devices)]) for k in range(self.modules)],
         )
 
@@ -138,10 +138,10 @@ def state(pipeline: Pipeline) -> dict[str, np.ndarray]:
         for name, array in arrays.items()
     }
     synthesizers = {
-        f"synthesizer.{module.k}.{kind}.{name}": array
-        for module in pipeline.modules
-        if module.synthesizer is not None
-        for kind, arrays in ({"params": module.synthesizer.params} | module.synthesizer.optimizer_state.slots).items()
+        f"synthesizer.{k}.{kind}.{name}": array
+        for k, guesser in enumerate(pipeline.guessers, 1)
+        if guesser is not None
+        for kind, arrays in ({"params": guesser.params} | guesser.optimizer_state.slots).items()
         for name, array in arrays.items()
     }
     return hosted(pipeline.params | pipeline.stats | slots | synthesizers)

@@ -39,17 +39,21 @@ class PlantedError(Exception):
 
 def points(method, k, modules=K, iterations=ITERATIONS):
     """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
-    row = METHODS[method]
-    delay, guesses = row.delay(k, modules), row.error == "synthesizer"
-    for t in range(iterations + max(row.delay(1, modules), guesses)):
-        if t < iterations:
-            yield from ((t, phase) for _ in range(row.micro_batches) for phase in FORWARD_PHASES)
-        if 0 <= t - delay < iterations:
-            first = "synthesize" if guesses and k < modules else "take error"
-            yield from ((t, phase) for _ in range(row.micro_batches) for phase in (first, *BACKWARD_PHASES[1:-1]))
-            yield t, "update"
+    parts, guesses = METHODS[method].micro_batches, method == "dni"
+    delay = {"ddg": 1, "ddg-current": 1, "pipedream": 1, "fr": 1, "fdg": 2}.get(method, 0)  # per boundary
+    late = delay * (modules - k)
+    ahead = min(parts, modules - k) if method == "1f1b" else parts
+    first = "guess" if guesses and k < modules else "take error"
+    for t in range(iterations + max(delay * (modules - 1), guesses)):
+        forward = [(t, phase) for phase in FORWARD_PHASES] if t < iterations else []
+        backward = [(t, phase) for phase in (first, *BACKWARD_PHASES[1:-1])] if 0 <= t - late < iterations else []
+        yield from ahead * forward
+        for part in range(parts):
+            yield from forward if ahead + part < parts else []
+            yield from backward
+        yield from [(t, "update")] if backward else []
         if guesses and k < modules and t >= 1:
-            yield from ((t, phase) for phase in ("take error", "train synthesizer"))
+            yield from ((t, phase) for phase in ("take error", "learn"))
 
 
 WORKERS = [(method, k) for method in METHODS for k in range(1, K + 1)]

@@ -16,7 +16,7 @@ from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import SGD
-from ddg_ref.schedules import Constant
+from ddg_ref.step_sizes import Constant
 
 ENGINE = st.sampled_from(IN_PROCESS)
 
@@ -115,7 +115,7 @@ def applied_field(method, seed):
     row, sizes = METHODS[method], {name: old[name].shape for name in old}
 
     def field(w):
-        module = Module(1, 1, layers, old, {}, SGD(), weights=row.weights, stored=row.stored)
+        module = Module(1, 2, row, layers, old, {}, SGD())
         module.forward(0, x)
         parts, module.params = deque(np.split(w, np.cumsum([old[name].size for name in sorted(old)])[:-1])), {}
         for name in sorted(old):
@@ -315,6 +315,49 @@ def test_batch_norm_takes_its_means_over_a_part():
     assert max(abs(apart[name] - bp[name]).max() for name in bp) > 1e-3
 
 
+# 1f1b
+
+
+def accumulated(problem, micro_batches):
+    """Gradient accumulation on one device, with no module, schedule or engine in it: part after part, one update."""
+    network, optimizer, task = problem.network(), OPTIMIZERS[problem.optimizer], problem.task()
+    params = network.init(np.random.default_rng(problem.seed), problem.dtype)
+    moments = optimizer.init(params)
+    for t in range(problem.iterations):
+        x, labels = problem.batch(t)
+        count = min(micro_batches, len(x))
+        grads = []
+        for part, own in zip(split(x, count), split(labels, count), strict=True):
+            y, cache = network.forward(params, part)
+            dy = softmax_cross_entropy(y, own)[1]
+            grads.append(network.gradients(params, cache, dy if count == 1 else dy * (len(part) / len(x))))
+        params, moments = optimizer.update(params, total(grads), moments, task.gamma(t))
+    return params
+
+
+@given(problems(), ENGINE, st.integers(1, 9))
+@settings(max_examples=60)
+def test_1f1b_is_gradient_accumulation(problem, engine, micro_batches):
+    pipeline = problem.run(engine, "1f1b", micro_batches=micro_batches)
+    assert_same_bits(pipeline.params, accumulated(problem, micro_batches))
+
+
+@given(problems(models=("mlp",), dtypes=("float64",)), ENGINE, st.integers(1, 9))
+@settings(max_examples=30)
+def test_1f1b_is_backpropagation_up_to_rounding(problem, engine, micro_batches):
+    bp, parts = problem.pipeline("bp"), problem.pipeline("1f1b", micro_batches=micro_batches)
+    results = {}
+    for name, pipeline in (("bp", bp), ("1f1b", parts)):
+        task = problem.task()
+        ENGINES[engine](pipeline, task, 0, problem.iterations)
+        results[name] = task.results
+    for name in bp.params:
+        np.testing.assert_allclose(parts.params[name], bp.params[name], rtol=1e-6, atol=1e-9)
+    for a, b in zip(results["bp"], results["1f1b"], strict=True):
+        assert (a.iteration, a.size) == (b.iteration, b.size)
+        assert a.loss == pytest.approx(b.loss, rel=1e-6)
+
+
 # pipedream
 
 
@@ -333,7 +376,7 @@ def test_pipedream_with_weight_stashing_is_ddg(problem, engine, drain):
 def test_rows_say_what_they_keep():
     layers = Sequential([Linear(2, 2), ReLU()])
     for row in METHODS.values():
-        for delay in (0, 1):
-            module = Module(1, delay, layers, {}, {}, SGD(), weights=row.weights, stored=row.stored)
-            assert module.replays == (row.name == "fr" and delay > 0)
+        for k in (1, 2):
+            module = Module(k, 2, row, layers, {}, {}, SGD())
+            assert module.replays == (row.name == "fr" and k == 1)
             assert module.stashes == (not module.replays)

@@ -15,7 +15,7 @@ LEVELS = [
     ["arrays", "cache", "console", "cores", "errors", "methods", "seeds", "timeline"],
     ["devices", "files", "locks", "data.samples", "layers.images"],
     ["processes"],
-    ["layers.base", "layers.init", "losses", "optimizers", "schedules", "data.dataset", "data.augment"],
+    ["layers.base", "layers.init", "losses", "optimizers", "step_sizes", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
     ["data.official"],
@@ -45,7 +45,7 @@ LEVELS = [
 ]
 """Modules of ddg_ref from the bottom to the top; each may import from the levels below. A new module needs a place."""
 
-BOTTOM = {"layers", "losses", "optimizers", "schedules"}
+BOTTOM = {"layers", "losses", "optimizers", "step_sizes"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
 

@@ -1,45 +1,224 @@
+"""Schedules as data: what follows from them, and that `check` agrees with what really happens."""
+
+import threading
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from messages import input_error
+from networks import Problem
 
-from ddg_ref.schedules import Constant, Harmonic, InverseSqrt, MultiStep, WarmUp
+from ddg_ref.deadlock import check, rooms
+from ddg_ref.errors import ScheduleError
+from ddg_ref.methods import METHODS
+from ddg_ref.schedules import Action, flush, one_forward_one_backward, parts, text, two_late_per_boundary
+from ddg_ref.versions import Held, held, versions
+from ddg_ref.workers import threads
 
-iterations = st.integers(0, 10**6)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (Constant(0.5), [0.5, 0.5, 0.5, 0.5, 0.5]),
-        (Harmonic(0.6), [0.6, 0.3, 0.2, 0.15, 0.12]),
-        (Harmonic(0.6, period=2), [0.6, 0.4, 0.3, 0.24, 0.2]),
-        (InverseSqrt(1, period=1 / 3), [1, 1 / 2, 7**-0.5, 10**-0.5, 13**-0.5]),
-        (InverseSqrt(0.6), [0.6, 0.6 / 2**0.5, 0.6 / 3**0.5, 0.3, 0.6 / 5**0.5]),
-        (MultiStep(1, (2, 4)), [1, 1, 0.1, 0.1, 0.01]),
-        (MultiStep(1, (1,), factor=0.5), [1, 0.5, 0.5, 0.5, 0.5]),
-        (WarmUp(Constant(1), 4), [0.25, 0.5, 0.75, 1, 1]),
-        (WarmUp(Constant(1), 1), [1, 1, 1, 1, 1]),
-        (WarmUp(Harmonic(1), 2), [0.5, 0.5, 1 / 3, 1 / 4, 1 / 5]),
-        (WarmUp(MultiStep(1, (2,)), 4), [0.25, 0.5, 0.075, 0.1, 0.1]),
-    ],
-    ids=str,
-)
-def test_values(schedule, expected):
-    assert [schedule(t) for t in range(5)] == pytest.approx(expected, rel=1e-14)
+KS = range(1, 9)
+PER_BOUNDARY = {"bp": 0, "gpipe": 0, "1f1b": 0, "dni": 0, "fdg": 2}
+"""The delay of a boundary in iterations; 1 for all other rows."""
+SECONDS = 20
 
 
-@given(iterations, iterations)
-def test_step_sizes_are_positive_and_never_grow_but_in_the_warm_up(t, later):
-    t, later = sorted((t, later))
-    for schedule in (Constant(0.3), Harmonic(0.3, 7), InverseSqrt(0.3, 7), MultiStep(0.3, (10, 1000, 10**5))):
-        assert 0.3 >= schedule(t) >= schedule(later) > 0
-        warm = WarmUp(schedule, 50)
-        assert 0 < warm(t) <= schedule(t)
-        assert t < 50 or warm(t) == schedule(t)
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_delays_are_what_the_papers_say(row):
+    for K in KS:
+        for k in range(1, K + 1):
+            d = PER_BOUNDARY.get(row.name, 1) * (K - k)
+            assert row.delay(k, K) == d
+            assert row.arrival(k, K) == (1 if row.name == "dni" and k < K else d)
+            for backward in versions(row.schedule, k, K, row.micro_batches):
+                batch = backward.number // row.micro_batches
+                assert backward.present == batch  # one update for each batch
+                assert backward.forward == max(0, batch - d)  # in the warm-up there has been no update yet
+                assert backward.delay == min(batch, d)
 
 
-@pytest.mark.parametrize("milestones", [(), (0, 3), (3, 2), (2, 2)])
-def test_milestones_must_increase(milestones):
-    with input_error(expected="milestones: expected increasing numbers", got=list(milestones), advice="sort them"):
-        MultiStep(1, milestones)
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_what_is_held_is_the_column_of_the_table(row):
+    M = row.micro_batches
+    for K in KS:
+        for k in range(1, K + 1):
+            d = PER_BOUNDARY.get(row.name, 1) * (K - k)
+            in_flight = {"gpipe": M, "1f1b": min(M, K - k + 1)}.get(row.name, d + 1)
+            assert held(row.schedule, k, K, M) == Held(in_flight, d + 1)
+
+
+def test_the_text_of_an_action_is_that_of_the_field():
+    assert text(1, Action("F", 3)) == "0F3"
+    assert text(2, Action("B", 3)) == "1B3"
+    actions = [text(2, action) for action in one_forward_one_backward(2, 4, 0, 4)]
+    assert actions == ["1F0", "1F1", "1F2", "1B0", "1F3", "1B1", "1B2", "1B3", "1U0"]
+    assert [text(1, action) for action in flush(1, 4, 2, 3)] == ["0F6", "0F7", "0F8", "0B6", "0B7", "0B8", "0U2"]
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_no_row_of_the_table_can_deadlock(row):
+    for K in KS:
+        for M in {1, 2, row.micro_batches, 7} if row.name in ("gpipe", "1f1b") else {1}:
+            for capacity in (1, 2, 3):
+                if capacity >= PER_BOUNDARY.get(row.name, 1):
+                    proof = check(row.schedule, K, M, capacity)
+                    assert proof.period == 1
+                    assert max(proof.waiting.values(), default=0) <= capacity
+
+
+def test_a_channel_that_is_too_small_is_found_out():
+    with pytest.raises(ScheduleError) as caught:
+        check(two_late_per_boundary, 3, 1, 1)
+    assert str(caught.value) == (
+        "2B1 (module 3, iteration 1) can never happen: it waits for room for its error gradient, where 1 may lie "
+        "before module 2 takes them; correct the order"
+    )
+    assert rooms(two_late_per_boundary, 3, 1, 1) == [(1, 2), (1, 2)]
+
+
+# Schedules with a fault
+
+
+def changed(schedule, how, module):
+    """The schedule with `how` done to what `module` (0: every one) does in each iteration."""
+
+    def actions(k, K, t, M):
+        own = list(schedule(k, K, t, M))
+        return how(own) if module in (0, k) else own
+
+    return actions
+
+
+WRONG = {
+    "without the forward pass": (lambda own: own[1:], 2, "expected iterations that begin with a forward pass"),
+    "without it anywhere": (lambda own: own[1:], 0, "expected iterations that begin with a forward pass"),
+    "without the backward pass": (
+        lambda own: [a for a in own if a.kind != "B"],
+        2,
+        r"1U0 \(module 2\): there is no gradient to apply",
+    ),
+    "without the update": (lambda own: own[:-1], 1, "module 1: the gradient of micro-batch 0 is never applied"),
+    "forward twice": (lambda own: [own[0], *own], 1, "expected iterations that begin with a forward pass"),
+    "backward twice": (
+        lambda own: [*own[:-1], own[-2], own[-1]],
+        3,
+        r"2B0 \(module 3\): its forward pass does not come before it",
+    ),
+    "updated twice": (lambda own: [*own, own[-1]], 1, r"0U0 \(module 1\): there is no gradient to apply"),
+    "backward first": (lambda own: [own[1], own[0], own[2]], 2, "expected iterations that begin with a forward pass"),
+    "one backward for good": (
+        lambda own: [Action("B", 0) if a.kind == "B" else a for a in own],
+        3,
+        "expected the same actions in every iteration, iteration 1 has others",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_what_is_wrong_with_a_schedule_is_named(fault):
+    how, module, message = WRONG[fault]
+    with pytest.raises(ScheduleError, match=message):
+        check(changed(flush, how, module), 3)
+
+
+def test_micro_batches_go_back_in_the_order_in_which_they_went_forward():
+    def swapped(own):
+        return [*own[:2], own[3], own[2], own[4]]
+
+    with pytest.raises(ScheduleError, match=r"0B1 \(module 1\): micro-batch 0 went forward first, so"):
+        check(changed(flush, swapped, 1), 1, 2)
+
+
+def test_two_modules_that_wait_for_each_other():
+    """Module 1 goes back on both parts before it goes forward on the second: module 2 wants both first."""
+
+    def early(k, K, t, M):
+        a, b = parts(t, M)
+        own = [Action("F", a), Action("B", a), Action("F", b), Action("B", b), Action("U", t)]
+        return own if k == 1 else flush(k, K, t, M)
+
+    with pytest.raises(ScheduleError) as caught:
+        check(early, 2, 2)
+    assert str(caught.value) == (
+        "0B0 (module 1, iteration 0) can never happen: it waits for the error gradient of micro-batch 0 from module 2; "
+        "correct the order"
+    )
+
+
+def spoiled(places, mishaps, rng):
+    """Which of a module's actions are left, in which order, after these mishaps."""
+    for mishap in mishaps:
+        i, j = (rng.randrange(len(places)) for _ in range(2))
+        if mishap == "shuffle":
+            rng.shuffle(places)
+        elif mishap == "swap":
+            places[i], places[j] = places[j], places[i]
+        elif mishap == "duplicate":
+            places.insert(i, places[j])
+        elif len(places) > 1:
+            del places[i]
+    return places
+
+
+@st.composite
+def schedules(draw):
+    """A row of the table with up to two mishaps in the actions of one module, or of each; and K."""
+    row, K = METHODS[draw(st.sampled_from(sorted(METHODS)))], draw(st.integers(1, 4))
+    M = draw(st.integers(1, 3)) if "micro_batches" in row.options else 1
+    mishaps = draw(st.lists(st.sampled_from(["shuffle", "drop", "swap", "duplicate"]), max_size=2))
+    module, rng = draw(st.integers(0, K)), Random(draw(st.integers(0, 2**16)))
+    left = {k: spoiled(list(range(len(row.schedule(k, K, 0, M)))), mishaps, rng) for k in range(1, K + 1)}
+
+    def actions(k, K, t, M):
+        own = row.schedule(k, K, t, M)
+        return [own[i] for i in left[k] if i < len(own)] if module in (0, k) else own
+
+    return replace(row, schedule=actions, micro_batches=M), K
+
+
+@given(schedules(), st.integers(1, 3), st.integers(0, 4))
+@settings(max_examples=400)
+def test_check_agrees_with_what_happens_on_threads(drawn, capacity, iterations):
+    """What it accepts ends, and every gradient has been applied; what it refuses is refused before it starts."""
+    row, K = drawn
+    problem, before = Problem(cuts=tuple(range(1, K)), iterations=iterations), threading.active_count()
+    task = problem.task()
+    task.stall_timeout = SECONDS
+    accepted = True
+    try:
+        rooms(row.schedule, K, row.micro_batches, capacity)
+    except ScheduleError:
+        accepted = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "CAPACITY", capacity)
+        try:
+            pipeline = problem.pipeline(row.name, schedule=row.schedule, micro_batches=row.micro_batches)
+            threads.run(pipeline, task, 0, iterations + pipeline.delay)
+        except ScheduleError:
+            assert not accepted
+            assert not task.results
+        else:
+            assert accepted
+            assert [module.optimizer_state.step for module in pipeline.modules] == [iterations] * K
+            assert not any(module.queue for module in pipeline.modules)
+            assert not any(pipeline.errors)
+    assert threading.active_count() == before
+
+
+def test_the_drawn_schedules_are_of_both_kinds():
+    """Else the property above would say little."""
+    verdicts = Counter()
+
+    @given(schedules())
+    @settings(max_examples=200)
+    def count(drawn):
+        row, K = drawn
+        try:
+            rooms(row.schedule, K, row.micro_batches, 2)
+        except ScheduleError:
+            verdicts["refused"] += 1
+        else:
+            verdicts["accepted"] += 1
+
+    count()
+    assert min(verdicts["refused"], verdicts["accepted"]) > 30

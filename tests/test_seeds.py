@@ -70,7 +70,7 @@ def test_what_is_drawn_for_what(seed):
     training = Training(config, layers=layers)
     fresh = training.network.init(generator(Purpose.WEIGHTS, seed))
     assert_same_bits(training.pipeline.params, fresh)
-    guessing = training.pipeline.modules[0].synthesizer
+    guessing = training.pipeline.guessers[0]
     assert_same_bits(guessing.params, guessing.layers.init(generator(Purpose.SYNTHESIZER, seed, 1)))
     for epoch in (0, 2):
         order = np.concatenate([training.batches.indices(3 * epoch + t) for t in range(3)])

@@ -157,9 +157,9 @@ def test_dni_is_the_algorithm_of_the_paper(problem, engine, told, width, lr):
     params, guessers = decoupled_interfaces(problem, replace(DNI, **options))
     pipeline = problem.run(engine, "dni", **options)
     assert_same_bits(pipeline.params, params)
-    for module, expected in zip(pipeline.modules, guessers, strict=False):
-        assert_same_bits(module.synthesizer.params, expected)
-    assert pipeline.modules[-1].synthesizer is None
+    for synthesizer, expected in zip(pipeline.guessers[:-1], guessers, strict=True):
+        assert_same_bits(synthesizer.params, expected)
+    assert pipeline.guessers[-1] is None
 
 
 def test_only_the_last_module_moves_before_anything_has_been_learnt():

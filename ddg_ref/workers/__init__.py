@@ -3,12 +3,15 @@
 Why it cannot deadlock
 ----------------------
 
-A worker's operations come in one fixed order (`worker.work`). In iteration t it takes the activation of batch t and
-gives its own; then it takes the error gradient of batch t - d_k, unless it has a synthesizer, and gives its own; a
-worker with a synthesizer takes last of all the error gradient of batch t-1. Where batches are split there are several
-messages of each kind, all activations before all error gradients. Let s_k be the iterations that an error gradient has
-to cross the boundary between modules k and k+1: s_k = d_k - d_{k+1} >= 0, and 1 with synthesizers. A channel holds one
-message at least, and one for error gradients holds s_k at least.
+`ddg_ref.deadlock` proves it for any schedule by performing it symbolically, and every engine asks it before it starts.
+This is why it holds for the rows of `ddg_ref.methods`, in words.
+
+A worker's operations come in one fixed order. In iteration t it takes the activation of batch t and gives its own; then
+it takes the error gradient of batch t - d_k, unless it goes back on a guess, and gives its own; a worker that guesses
+takes last of all the error gradient of batch t-1. Where batches are split there are several messages of each kind, all
+activations before all error gradients (`1f1b` mixes them; for it, see `check`). Let s_k be the iterations that an error
+gradient has to cross the boundary between modules k and k+1: s_k = d_k - d_{k+1} >= 0, and 1 where one guesses. A
+channel holds one message at least, and one for error gradients holds s_k at least.
 
 Rank all operations of all workers by iteration, and within an iteration in groups:
 
@@ -18,9 +21,9 @@ Rank all operations of all workers by iteration, and within an iteration in grou
 
 where B and C are ordered as the method's row asks:
 
-  s_k > 0, no synthesizers (`ddg`, `fr`, `fdg`, ...): all of B before all of C;
+  s_k > 0, no guesses (`ddg`, `fr`, `fdg`, ...): all of B before all of C;
   s_k = 0 (`bp`, `gpipe`): alternating, by micro-batch, and for each from module K down to module 1;
-  synthesizers (`dni`): alternating from module 1 up to module K, of each module first C and then B.
+  guesses (`dni`): alternating from module 1 up to module K, of each module first C and then B.
 
 Where boundaries of the first two kinds meet, modules joined by s_k = 0 alternate, group after group from the left. In
 each case this is an order in which each worker does its own operations, and every operation waits
@@ -33,7 +36,7 @@ only for ones of lower rank:
   earlier in the alternation;
 - a give of an error gradient waits for room. If s_k > 0 that is the left neighbour's take of the one s_k batches older,
   or of one older still. The give of batch b is in iteration b + d_{k+1}, the take of batch b - s_k in iteration
-  b - s_k + d_k, or b - s_k + 1 with synthesizers: the same. There B comes before C, and with synthesizers the left
+  b - s_k + d_k, or b - s_k + 1 with guesses: the same. There B comes before C, and with guesses the left
   neighbour's B before this one's C. If s_k = 0 it is the take of the message before, earlier in the alternation or in
   the iteration before.
 

@@ -33,6 +33,11 @@ class StopSignal:
         with self._lock:
             self._waiters.append(condition)
 
+    def check(self) -> None:
+        """Raise StoppedError if it is set."""
+        if self.is_set:
+            raise StoppedError
+
     def set(self) -> None:
         with self._lock:
             self.is_set = True
@@ -45,11 +50,15 @@ class StopSignal:
 class Channel(Generic[T]):
     """At most `capacity` messages. `give` waits while it is full, `take` while it is empty; nothing spins."""
 
-    def __init__(self, capacity: int, stop: StopSignal, messages: deque[tuple[int, T]] | None = None) -> None:
+    def __init__(self, capacity: float, stop: StopSignal, messages: deque[tuple[int, T]] | None = None) -> None:
         self._capacity, self._stop = capacity, stop
         self._messages: deque[tuple[int, T]] = deque() if messages is None else messages
         self._changed = Condition()
         stop.watch(self._changed)
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._messages)
 
     def give(self, batch: int, message: T) -> None:
         """Append a message. Raises StoppedError if the signal is set before there is room."""
@@ -71,5 +80,4 @@ class Channel(Generic[T]):
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: self._stop.is_set or ready())
-        if self._stop.is_set:
-            raise StoppedError
+        self._stop.check()

@@ -17,18 +17,19 @@ from mpi4py import MPI
 
 from ddg_ref.arrays import Array, Params, Shape, computing, hosted, to_host
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
-from ddg_ref.modules import InFlight, Pipeline
+from ddg_ref.modules import InFlight, Module, Pipeline
 from ddg_ref.optimizers import OptimizerState
-from ddg_ref.synthesizers import Synthesizer
+from ddg_ref.schedules import target
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
 from ddg_ref.workers import launch
 from ddg_ref.workers.agreement import check_agreement, facts, installation, kernels
 from ddg_ref.workers.channel import StoppedError
 from ddg_ref.workers.mpi_channel import LeftRank, RightRank, Wire, wait_until
+from ddg_ref.workers.neighbours import Data, Guesser, Left, Objective
 from ddg_ref.workers.pulse import Pulse
 from ddg_ref.workers.team import Team
-from ddg_ref.workers.worker import Data, Objective, recorder, report, work
+from ddg_ref.workers.worker import exhaust, recorder, report, work
 
 T = TypeVar("T")
 
@@ -65,13 +66,13 @@ class ModuleState(NamedTuple):
     optimizer_state: OptimizerState
     queue: list[InFlight]
     errors: list[tuple[int, Array]]
-    synthesizer: Synthesizer | None
+    guesser: Guesser | None
     spans: list[Span]
     clock: tuple[str, float]
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
-    """Iterations start, ..., stop-1 of this rank's module. All ranks call it; same result on rank 0 as `reference.run`.
+    """Iterations start, ..., stop-1 of this rank's module. All ranks call it; on rank 0 the same as `one_thread.run`.
 
     If a rank fails, all of them raise the same error: a WorkerError that names module, phase and iteration (on the rank
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
@@ -87,8 +88,10 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         with computing(), module.device.opened():
             begin = recorder(activity, task)
             PULSE.enter(activity, task)
-            source, target = left or Data(task, module), right or Objective(task, module.micro_batches)
-            reached = work(module, source, target, task, start, stop, begin)
+            M = pipeline.method.micro_batches
+            source: Left = left or Data(task, M, module.device)
+            beyond = pipeline.right(module.k, right or Objective(task, M), task.labels)
+            reached = exhaust(work(module, source, beyond, task, start, stop, begin))
             task.read_results()
         activity.end()
         finished = True
@@ -119,13 +122,14 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     wire.close(failed, TEAM.wait)
     raise_failure(failure, ending, endings)
     task.results[known:] = TEAM.together(task.results[known:] if WORLD.size - 1 == RANK else [])[-1]
+    guesser = pipeline.guessers[RANK]
     state = ModuleState(
         hosted(module.params),
         hosted(module.stats),
         module.optimizer_state.placed(to_host),
         [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
         [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
-        module.synthesizer and module.synthesizer.placed(to_host),
+        guesser and guesser.placed(to_host),
         list(activity.spans),
         clock,
     )
@@ -135,23 +139,27 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> tuple[LeftRank | None, RightRank | None]:
     """What lies on either side of this rank's module, if it is a rank.
 
-    In iterations start, ..., stop-1 module k gives the activations of batches start, ..., stop-1 and the error
-    gradients of those that are d_k iterations older, as far as there are such batches.
+    What the neighbours give in iterations start, ..., stop-1 can be told beforehand: less only if training stops.
     """
     if WORLD.size == 1:
         return None, None
-    model, parts = pipeline.modules[RANK].device.place(task.batch(0)[0]), pipeline.micro_batches
+    model = pipeline.modules[RANK].device.place(task.batch(0)[0])
     shapes: list[Shape] = [model.shape]  # no batch is larger than batch 0
     for module in pipeline.modules:
         shapes.append((len(model), *module.layers.output_shape(shapes[-1][1:])))
+
+    def given_by(module: Module) -> list[int]:
+        """The numbers of the messages that come from there."""
+        M, K = module.method.micro_batches, module.K
+        planned = (module.method.schedule(module.k, K, t, M) for t in range(start, stop))
+        return [a.number for actions in planned for a in task.actions(actions, M) if target(a, module.k, K) == RANK + 1]
+
     left = right = None
     if RANK > 0:
-        messages = range(start * parts, min(stop, task.iterations) * parts)
-        left = LeftRank(wire, RANK - 1, messages, shapes[RANK], model)
+        left = LeftRank(wire, RANK - 1, given_by(pipeline.modules[RANK - 1]), shapes[RANK], model)
     if WORLD.size > RANK + 1:
-        delay = pipeline.modules[RANK + 1].delay
-        messages = range(max(0, start - delay) * parts, min(stop - delay, task.iterations) * parts)
-        right = RightRank(wire, RANK + 1, messages, shapes[RANK + 1], model, pipeline.errors[RANK])
+        above = given_by(pipeline.modules[RANK + 1])
+        right = RightRank(wire, RANK + 1, above, shapes[RANK + 1], model, pipeline.errors[RANK])
     return left, right
 
 
@@ -192,7 +200,7 @@ def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
     def take(state: ModuleState) -> None:
         module, errors = next(others)
         module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
-        module.queue, module.synthesizer = deque(state.queue), state.synthesizer
+        module.queue, pipeline.guessers[module.k - 1] = deque(state.queue), state.guesser
         errors.clear()
         errors.extend(state.errors)
         shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together

@@ -12,7 +12,7 @@ short waits do without.
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from time import perf_counter, sleep
 from typing import TypeAlias
@@ -23,6 +23,7 @@ from mpi4py import MPI
 from ddg_ref.arrays import Array, Shape, placed_like, settled, to_host, xp_of
 from ddg_ref.errors import StallError
 from ddg_ref.workers.channel import StoppedError, paired
+from ddg_ref.workers.neighbours import Left, Right
 from ddg_ref.workers.pulse import Pulse
 
 CAPACITY = 2
@@ -123,27 +124,25 @@ class Outgoing:
 
 
 class Incoming:
-    """Messages from the rank `neighbour`: those numbered `messages`, in order, or fewer: if training stops, or if a
-    batch has fewer parts than the others.
+    """Messages from the rank `neighbour`: those with these `numbers`, in order, or fewer if training stops.
 
     Each is an array (n, *shape[1:]) with n <= shape[0], of the dtype of `model` and placed where that is.
     """
 
-    def __init__(self, wire: Wire, neighbour: int, messages: range, shape: Shape, model: Array) -> None:
-        self._wire, self._neighbour, self._most = wire, neighbour, len(messages)
+    def __init__(self, wire: Wire, neighbour: int, numbers: Sequence[int], shape: Shape, model: Array) -> None:
+        self._wire, self._neighbour, self._numbers = wire, neighbour, numbers
         self._shape, self._model, self._sample_bytes = shape, model, model.itemsize * prod(shape[1:])
         self._xp = xp_of(model) if wire.takes_device_memory else np
-        self._count, self._next = 0, messages.start
+        self._count = 0
         self._post()
 
     def receive(self, number: int) -> Array:
         """The next one, which must be that of this number. Raises RuntimeError if what has come is not that."""
-        self._next = number + 1
         return self._checked(number, *self._wait(self._wire.wait))
 
     def rest(self, count: int, wait: Wait) -> list[tuple[int, Array]]:
         """Those of the `count` messages that the neighbour has sent which are not yet received, with their numbers."""
-        numbers = range(self._next, self._next + count - self._count)
+        numbers = self._numbers[self._count : count]
         return [(number, self._checked(number, *self._wait(wait))) for number in numbers]
 
     def close(self, count: int, wait: Wait) -> None:
@@ -157,7 +156,7 @@ class Incoming:
     def _post(self) -> None:
         """Make room for the next message, if there will be one."""
         self._request: MPI.Request | None = None
-        if self._count < self._most:
+        if self._count < len(self._numbers):
             self._buffer = settled(self._xp.empty(self._shape, self._model.dtype))
             self._request = self._wire.messages.Irecv([self._buffer, MPI.BYTE], self._neighbour)
 
@@ -182,11 +181,11 @@ class Incoming:
         return placed_like(self._model, buffer[:rows])
 
 
-class LeftRank:
+class LeftRank(Left):
     """The end of a module that faces the input, when the module to the left runs on the rank `neighbour`."""
 
-    def __init__(self, wire: Wire, neighbour: int, messages: range, shape: Shape, model: Array) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, messages, shape, model), Outgoing(wire, neighbour)
+    def __init__(self, wire: Wire, neighbour: int, numbers: Sequence[int], shape: Shape, model: Array) -> None:
+        self._incoming, self._outgoing = Incoming(wire, neighbour, numbers, shape, model), Outgoing(wire, neighbour)
 
     @property
     def given(self) -> int:
@@ -206,19 +205,19 @@ class LeftRank:
         self._outgoing.close(wait)
 
 
-class RightRank:
+class RightRank(Right):
     """The end that faces the output. `waiting` holds the error gradients that came in a former call, oldest first."""
 
     def __init__(
         self,
         wire: Wire,
         neighbour: int,
-        messages: range,
+        numbers: Sequence[int],
         shape: Shape,
         model: Array,
         waiting: deque[tuple[int, Array]],
     ) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, messages, shape, model), Outgoing(wire, neighbour)
+        self._incoming, self._outgoing = Incoming(wire, neighbour, numbers, shape, model), Outgoing(wire, neighbour)
         self._waiting, self._end = waiting, model[:0]
 
     @property

@@ -1,19 +1,19 @@
 """One thread per module, neighbours joined by channels: the workers of one machine."""
 
-from collections import deque
 from math import inf
 from threading import Event, Thread
 from time import perf_counter
-from typing import Any
 
-from ddg_ref.arrays import Array, one_blas_thread, quiet_arithmetic
-from ddg_ref.devices import Message, content
+from ddg_ref.arrays import one_blas_thread, quiet_arithmetic
+from ddg_ref.deadlock import rooms
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity
-from ddg_ref.workers.channel import Channel, StoppedError, StopSignal
-from ddg_ref.workers.worker import Data, Left, Objective, Right, recorder, report, work
+from ddg_ref.workers.channel import StoppedError, StopSignal
+from ddg_ref.workers.link import Link, ends, settle
+from ddg_ref.workers.neighbours import Left, Right
+from ddg_ref.workers.worker import exhaust, recorder, report, work
 
 CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
@@ -23,47 +23,6 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 UNWINDING_SECONDS = 2.0
 """How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
-
-
-class Link:
-    """Two channels between neighbours: activations to the right, error gradients to the left.
-
-    There must be room for the error gradients that wait between two iterations, also when nobody takes any more.
-    """
-
-    def __init__(self, pipeline: Pipeline, k: int, stop: StopSignal) -> None:
-        self._activations: Channel[Message | None] = Channel(CAPACITY, stop)
-        errors: deque[Any] = pipeline.errors[k - 1]  # arrays, among which come messages
-        room = max(CAPACITY, pipeline.modules[k - 1].arrival - pipeline.modules[k].delay)
-        self._errors: Channel[Message] = Channel(room, stop, errors)
-        self._left, self._right = (module.device for module in pipeline.modules[k - 1 : k + 1])
-
-    def give_activation(self, number: int, y: Array | None) -> None:
-        self._activations.give(number, None if y is None else self._left.hand_over(y))
-
-    def take_activation(self, number: int) -> Array | None:
-        message = self._activations.take(number)
-        return None if message is None else self._right.receive(message)
-
-    def give_error(self, number: int, dx: Array | None) -> None:
-        assert dx is not None  # only module 1 has none, and to its left lies the data
-        self._errors.give(number, self._right.hand_over(dx))
-
-    def take_error(self, number: int) -> Array:
-        return self._left.receive(self._errors.take(number))
-
-
-class Source(Data):
-    """The data, for workers that can be called off: a single module has no channel that would tell it."""
-
-    def __init__(self, task: Task, module: Module, stop: StopSignal) -> None:
-        super().__init__(task, module)
-        self._stop = stop
-
-    def take_activation(self, number: int) -> Array | None:
-        if self._stop.is_set:
-            raise StoppedError
-        return super().take_activation(number)
 
 
 class Worker(Thread):
@@ -83,7 +42,7 @@ class Worker(Thread):
     def run(self) -> None:
         try:
             with self._device.opened(), quiet_arithmetic():
-                self.reached = work(*self._arguments, recorder(self.activity, self._task))
+                self.reached = exhaust(work(*self._arguments, recorder(self.activity, self._task)))
             self.activity.end()
         except StoppedError:
             pass
@@ -95,19 +54,19 @@ class Worker(Thread):
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
-    """Iterations start, ..., stop-1, all modules at once. Same result as `reference.run`.
+    """Iterations start, ..., stop-1, all modules at once. Same result as `one_thread.run`.
 
     A worker that fails stops the others, and the caller gets a WorkerError that names module, iteration and phase, with
     the original chained; a DivergenceError comes as it is; a StallError says who waits for what. Ctrl-C takes the same
     road. No thread outlives the call, except one that is stuck in a computation which nothing can interrupt.
     """
     signal = StopSignal()
-    links = [Link(pipeline, module.k, signal) for module in pipeline.modules[:-1]]
-    lefts: list[Left] = [Source(task, pipeline.modules[0], signal), *links]
-    rights: list[Right] = [*links, Objective(task, pipeline.micro_batches)]
+    method = pipeline.method
+    boundaries = rooms(method.schedule, len(pipeline.modules), method.micro_batches, CAPACITY)
+    links = [Link(pipeline, k, room, signal) for k, room in enumerate(boundaries, 1)]
     workers = [
         Worker(module, left, right, task, start, stop, signal)
-        for module, left, right in zip(pipeline.modules, lefts, rights, strict=True)
+        for module, (left, right) in zip(pipeline.modules, ends(pipeline, task, links, signal), strict=True)
     ]
     patience = inf
     with one_blas_thread():
@@ -126,11 +85,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     for worker in workers:
         if worker.failure is not None:
             raise report(worker.failure, worker.activity)
-    for module, errors in zip(pipeline.modules, pipeline.errors, strict=True):
-        with module.device.opened():
-            waiting = [(batch, module.device.receive(content(message))) for batch, message in errors]
-        errors.clear()
-        errors.extend(waiting)
+    settle(pipeline)
     return Progress(workers[0].reached, [span for worker in workers for span in worker.activity.spans])
 
 

@@ -1,13 +1,15 @@
-"""The loop that every worker runs, whatever the method, and whatever carries its messages."""
+"""The loop that every worker runs: it performs the actions of a schedule, whatever carries its messages."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Generator
+from typing import TypeAlias
 
-from ddg_ref.arrays import Array, joined, split, total
+from ddg_ref.arrays import Params, total
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
+from ddg_ref.schedules import Action
 from ddg_ref.task import Task
 from ddg_ref.timeline import Activity
+from ddg_ref.workers.neighbours import Left, Right
 
 Begin: TypeAlias = Callable[[str, int, int], None]
 """(phase, iteration, batch): told of each phase as it begins."""
@@ -28,6 +30,8 @@ def recorder(activity: Activity, task: Task) -> Begin:
 
 def report(failure: BaseException, activity: Activity) -> Exception:
     """What the caller of an engine gets for `failure` of a worker: one line that says where, the original chained."""
+    if isinstance(failure.__cause__, StopIteration):  # in a generator Python puts a RuntimeError in its place
+        failure = failure.__cause__
     if isinstance(failure, DivergenceError | StallError):
         return failure
     where = f"{activity.phase} of iteration {activity.iteration}"
@@ -36,114 +40,65 @@ def report(failure: BaseException, activity: Activity) -> Exception:
     return error
 
 
-class Left(Protocol):
-    """What lies to the left of a module: the module nearer the input, or the data.
-
-    Messages are numbered in order (`Task.messages`): by batch, where a batch is one message.
-    """
-
-    def take_activation(self, number: int) -> Array | None: ...
-
-    def give_error(self, number: int, dx: Array | None) -> None: ...
-
-
-class Right(Protocol):
-    """What lies to the right of a module: the module nearer the output, or the loss."""
-
-    def give_activation(self, number: int, y: Array | None) -> None: ...
-
-    def take_error(self, number: int) -> Array: ...
-
-
-class Data:
-    """Left of module 1: batches come from the task, and nobody wants their error gradient.
-
-    Each part is placed by itself, at the beginning of memory of its own, as a part that comes from another module is:
-    libraries choose by where operands lie in which order they add.
-    """
-
-    def __init__(self, task: Task, module: Module) -> None:
-        self._task, self._micro_batches, self._device = task, module.micro_batches, module.device
-
-    def take_activation(self, number: int) -> Array | None:
-        batch, part = divmod(number, self._micro_batches)
-        if part == 0:
-            x = self._task.enter(batch)
-            if x is None:
-                return None
-            parts = split(x, len(self._task.messages(batch, self._micro_batches)))
-            self._parts = [self._device.place(part) for part in parts]
-        return self._parts[part]
-
-    def give_error(self, number: int, dx: Array | None) -> None:
-        pass
-
-
-class Objective:
-    """Right of module K: what it has given of a batch to the loss comes back as its error gradient."""
-
-    def __init__(self, task: Task, micro_batches: int = 1) -> None:
-        self._task, self._micro_batches = task, micro_batches
-        self._outputs: list[Array] = []
-
-    def give_activation(self, number: int, y: Array | None) -> None:
-        if y is not None:
-            self._outputs.append(y)
-
-    def take_error(self, number: int) -> Array:
-        batch, part = divmod(number, self._micro_batches)
-        if part == 0:
-            outputs, self._outputs = self._outputs, []
-            self._errors = split(self._task.error_gradient(batch, joined(outputs)), len(outputs))
-        return self._errors[part]
-
-
-def work(module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Begin) -> int:
+def work(
+    module: Module, left: Left, right: Right, task: Task, start: int, stop: int, begin: Begin
+) -> Generator[Action, None, int]:
     """Iterations start, ..., stop-1 of one module; returns the iteration it came to.
 
-    `begin` is called as each phase begins. An activation None says that training stops before
-    its iteration; it passes through all modules, so they all stop at the same one, and can go on from there.
+    Yields each action before it is performed. `begin` is called as each phase of one begins. An activation None says
+    that training stops before its iteration; it passes through all modules, so they all stop at the same one, and can
+    go on from there.
 
-    The order within an iteration never varies, and the error gradient is taken just before it is used: so nobody waits
-    for a forward pass of the same iteration to come back, and K balanced modules run K times as fast as one
-    (period = the slowest module's forward + backward). Taking it at the end of the previous iteration gives the same
-    weights, and only 1.5 times the speed with K = 2. A synthesizer, too, learns last: by then what it learns from has
-    had an iteration to come.
+    A message is taken just before it is used, and given as soon as it is there: so nobody waits for a forward pass of
+    the same iteration to come back, and K balanced modules that follow DDG's schedule run K times as fast as one.
+    Taking the error gradient at the end of the iteration before gives the same weights, and only 1.5 times the speed
+    with K = 2.
     """
-    synthesizer, micro_batches = module.synthesizer, module.micro_batches
+    M = module.method.micro_batches
+    grads: list[Params] = []
     for t in range(start, stop):
-        if t < task.iterations:
-            for number in task.messages(t, micro_batches):
-                begin("take activation", t, t)
+        for action in task.actions(module.method.schedule(module.k, module.K, t, M), M):
+            yield action
+            kind, number = action
+            batch = number // M
+            if kind == "F":
+                begin("take activation", t, batch)
                 x = left.take_activation(number)
                 if x is None:
                     right.give_activation(number, None)
                     return t
-                begin("forward", t, t)
-                y = module.forward(t, x)
-                begin("give activation", t, t)
+                begin("forward", t, batch)
+                y = module.forward(number, x)
+                begin("give activation", t, batch)
                 right.give_activation(number, y)
-        batch = t - module.delay
-        if 0 <= batch < task.iterations:
-            grads = []
-            for number in task.messages(batch, micro_batches):
-                if synthesizer is None:
+            elif kind == "U":
+                begin("update", t, number)
+                module.update(total(grads), task.gamma(t))
+                grads = []
+            elif kind == "L":
+                begin("take error", t, batch)
+                dy = right.take_error(number)
+                begin("learn", t, batch)
+                right.learn(number, dy)
+            else:
+                if kind == "B":
                     begin("take error", t, batch)
                     dy = right.take_error(number)
                 else:
-                    begin("synthesize", t, batch)
-                    dy = synthesizer.predict(batch, task.labels)
+                    begin("guess", t, batch)
+                    dy = right.guess(number)
                 begin("backward", t, batch)
-                dx, part = module.backward(batch, dy)
+                dx, part = module.backward(number, dy)
                 grads.append(part)
                 begin("give error", t, batch)
                 left.give_error(number, dx)
-            begin("update", t, batch)
-            module.update(total(grads), task.gamma(t))
-        batch = t - module.arrival
-        if synthesizer is not None and 0 <= batch < task.iterations:
-            begin("take error", t, batch)
-            dy = right.take_error(batch)
-            begin("train synthesizer", t, batch)
-            synthesizer.train(batch, dy, task.labels)
     return stop
+
+
+def exhaust(steps: Generator[Action, None, int]) -> int:
+    """Perform all actions, one after the other; returns what `work` returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)

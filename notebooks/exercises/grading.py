@@ -23,7 +23,7 @@ from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import SGD
-from ddg_ref.schedules import Constant
+from ddg_ref.step_sizes import Constant
 from ddg_ref.task import Task
 from ddg_ref.workers import threads
 

@@ -20,10 +20,10 @@ def everything(pipeline):
     }
     errors = {f"error {k} {batch}": dy for k, waiting in enumerate(pipeline.errors) for batch, dy in waiting}
     outputs = {
-        f"output {module.k} {batch}": y
-        for module in pipeline.modules
-        if module.synthesizer is not None
-        for batch, y in module.synthesizer.outputs
+        f"output {k} {batch}": y
+        for k, guesser in enumerate(pipeline.guessers)
+        if guesser is not None
+        for batch, y in guesser.outputs
     }
     return state(pipeline) | flights | errors | outputs
 

@@ -1,7 +1,7 @@
 """ddg_ref's engines, broken in one place each: what the claims about the running system must notice."""
 
-from ddg_ref import reference
 from ddg_ref.task import Task
+from ddg_ref.workers import one_thread
 
 
 def with_modules(change):
@@ -12,7 +12,7 @@ def with_modules(change):
         for module in pipeline.modules:
             change(module, len(pipeline.modules))
         lasting = Task(task.batch, task.loss, lambda t: task.gamma(min(t, stop - 1)), task.iterations)
-        return reference.run(pipeline, lasting, start, task.iterations + pipeline.delay if drains else stop)
+        return one_thread.run(pipeline, lasting, start, task.iterations + pipeline.delay if drains else stop)
 
     return engine
 
@@ -59,13 +59,13 @@ def _gradient_twice(module, K):
 
 
 def no_drain(pipeline, task, start, stop):
-    return reference.run(pipeline, task, start, min(stop, task.iterations))
+    return one_thread.run(pipeline, task, start, min(stop, task.iterations))
 
 
 def another_clock(pipeline, task, start, stop):
     """The step size of the next iteration."""
     shifted = Task(task.batch, task.loss, lambda t: task.gamma(min(t + 1, stop - 1)), task.iterations)
-    return reference.run(pipeline, shifted, start, stop)
+    return one_thread.run(pipeline, shifted, start, stop)
 
 
 BROKEN = {
