@@ -12,9 +12,9 @@ from benchmarks.memory import memory_ratio
 from benchmarks.mpi import speed_ups
 from benchmarks.start import import_ratio
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
-from ddg_ref.files import write_figure, write_json
-from ddg_ref.plots import COLOURS, Picture
-from ddg_ref.rundir import environment
+from ddg_ref.runs.plots import COLOURS, Picture
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import write_figure, write_json
 
 TORCH = find_spec("torch") is not None
 TOLERANCE = 1e-4

@@ -7,11 +7,11 @@ import numpy as np
 
 from benchmarks.timing import Contender
 from ddg_ref import Config, Dataset
-from ddg_ref.arrays import computing
+from ddg_ref.computing import computing
 from ddg_ref.data import digits
-from ddg_ref.engines import ENGINES
 from ddg_ref.losses import softmax_cross_entropy
-from ddg_ref.training import Training
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.training import Training
 
 
 def noise(shape: tuple[int, ...], classes: int, samples: int) -> Dataset:

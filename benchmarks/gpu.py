@@ -24,10 +24,10 @@ from typing import Any
 from benchmarks.contenders import Work, mlp, resnet
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
 from ddg_ref.arrays import cupy
-from ddg_ref.devices import check_gpu
 from ddg_ref.errors import InputError
-from ddg_ref.files import write_json, write_text
-from ddg_ref.rundir import environment
+from ddg_ref.gpu.cuda import check_gpu
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 TESTS_SECONDS = 240

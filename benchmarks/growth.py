@@ -19,9 +19,9 @@ from benchmarks.memory import peak_memory
 from benchmarks.mpi import WIDTHS as WIDTHS_OF_PAIRS
 from benchmarks.mpi import speed_ups
 from benchmarks.timing import take_turns
-from ddg_ref.files import write_figure, write_json
-from ddg_ref.plots import COLOURS, Picture
-from ddg_ref.rundir import environment
+from ddg_ref.runs.plots import COLOURS, Picture
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import write_figure, write_json
 
 WIDTHS, BATCHES, DEPTHS, MODULES = (64, 128, 256, 512, 1024), (32, 64, 128, 256, 512), (4, 8, 16, 32), (1, 2, 4, 8)
 

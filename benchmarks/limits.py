@@ -23,9 +23,9 @@ import numpy as np
 
 from benchmarks.contenders import resnet
 from benchmarks.timing import Contender
-from ddg_ref.arrays import computing, keep_freed_memory
+from ddg_ref.computing import computing, keep_freed_memory
 from ddg_ref.layers import Conv2d, Linear
-from ddg_ref.training import Training
+from ddg_ref.runs.training import Training
 from ddg_ref.workers import one_thread
 
 PRODUCT, COPIED = 1024, 1 << 23

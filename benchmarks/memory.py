@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.contenders import Work, resnet
 from benchmarks.timing import Ratio
-from ddg_ref.engines import ENGINES
-from ddg_ref.training import Training
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.training import Training
 
 WARM, ITERATIONS = 6, 6
 

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.contenders import Work, digits_cnn, mlp
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
-from ddg_ref.engines import ENGINES
-from ddg_ref.files import write_json
-from ddg_ref.workers import launch
+from ddg_ref.mpi import launch
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.tools.files import write_json
 
 WIDTHS = (16, 32, 64, 128, 256, 512)
 

@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from ddg_ref import Config, Dataset
-from ddg_ref.training import Training
+from ddg_ref.runs.training import Training
 
 SAMPLES, FEATURES, CLASSES, BATCH = 2000, 8, 3, 4
 SETTLED = 3

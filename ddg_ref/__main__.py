@@ -1,6 +1,6 @@
 """`python -m ddg_ref`."""
 
-from ddg_ref.cli import main
+from ddg_ref.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,8 @@ devices, for other methods too, and must give the same bits.
 
 from collections.abc import Callable, Sequence
 
-from ddg_ref.arrays import Array, Params, computing
+from ddg_ref.arrays import Array, Params
+from ddg_ref.computing import computing
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.losses import Loss
 from ddg_ref.optimizers import Optimizer

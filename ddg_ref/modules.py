@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from ddg_ref.arrays import Array, Params
-from ddg_ref.devices import Cpu, Device
+from ddg_ref.arrays import Array, Params, added
+from ddg_ref.device import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
@@ -15,12 +15,12 @@ from ddg_ref.workers.neighbours import Guesser, Right
 
 
 class InFlight(NamedTuple):
-    """A batch between its forward and its backward pass: its input and the weights its forward pass used.
+    """A micro-batch between its forward and its backward pass: its input and the weights its forward pass used.
 
     No weights where nobody will ask for them.
     """
 
-    batch: int
+    number: int
     x: Array
     params: Params
 
@@ -28,9 +28,10 @@ class InFlight(NamedTuple):
 class Module:
     """Module k of K: the state that one device holds.
 
-    `queue` holds the batches in flight, oldest first, `caches` what their backward passes need. A cache goes straight
-    into backward and is kept by nobody else, so that it is freed layer by layer on the way. A module that `replays`
-    keeps none: it computes them from the input, when it goes back.
+    `queue` holds the micro-batches in flight, oldest first, `caches` what their backward passes need. A cache goes
+    straight into backward and is kept by nobody else, so that it is freed layer by layer on the way. A module that
+    `replays` keeps none: it computes them from the input, when it goes back. `gradient` is what the next update will
+    apply, as far as it has come. A batch that is not split is a micro-batch of the same number.
     """
 
     def __init__(
@@ -54,32 +55,33 @@ class Module:
             self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
+        self.gradient: Params = {}
 
-    def forward(self, batch: int, x: Array) -> Array:
+    def forward(self, number: int, x: Array) -> Array:
         """Output for `x`, with the present weights; what backward needs joins the queue."""
         y, cache = self.layers.forward(self.params, x)
         self.stats = self.layers.advance(self.stats, cache)
-        self._keep(batch, x, self.params, cache)
+        self._keep(number, x, self.params, cache)
         return y
 
-    def restore(self, batch: int, x: Array, params: Params) -> None:
-        """Put a batch in flight as it was: `forward` with the weights of that time, counted by no statistic."""
-        self._keep(batch, x, params, None if self.replays else self.layers.forward(params, x)[1])
+    def restore(self, number: int, x: Array, params: Params) -> None:
+        """Put a micro-batch in flight as it was: `forward` with the weights of that time, counted by no statistic."""
+        self._keep(number, x, params, None if self.replays else self.layers.forward(params, x)[1])
 
-    def _keep(self, batch: int, x: Array, params: Params, cache: Cache) -> None:
-        self.queue.append(InFlight(batch, x, params if self.stashes else {}))
+    def _keep(self, number: int, x: Array, params: Params, cache: Cache) -> None:
+        self.queue.append(InFlight(number, x, params if self.stashes else {}))
         if not self.replays:
             self.caches.append(cache)
 
-    def backward(self, batch: int, dy: Array) -> tuple[Array | None, Params]:
-        """Input and parameter gradients of the oldest batch in flight, at the weights that the method goes back with.
+    def backward(self, number: int, dy: Array) -> tuple[Array | None, Params]:
+        """Input and parameter gradients of the oldest micro-batch in flight, at the weights the method goes back with.
 
         Module 1 has no use for an input gradient and gives None.
         """
         oldest = self.queue.popleft()
-        if oldest.batch != batch:
+        if oldest.number != number:
             raise RuntimeError(
-                f"module {self.k}: error gradient of batch {batch} met the cache of batch {oldest.batch}"
+                f"module {self.k}: error gradient of micro-batch {number} met the cache of {oldest.number}"
             )
         params = oldest.params if self.method.weights == "forward" else self.params
         if self.k == 1:
@@ -88,8 +90,17 @@ class Module:
         return (dx if self.method.shrink == 1 else dx * self.method.shrink), grads
 
     def _cache(self, params: Params, x: Array) -> Cache:
-        """What backward needs, for the batch whose input is `x`."""
+        """What backward needs, for the micro-batch whose input is `x`."""
         return self.layers.forward(params, x)[1] if self.replays else self.caches.popleft()
+
+    def accumulate(self, grads: Params) -> None:
+        """Add to `gradient`, what the next update will apply."""
+        self.gradient = added(self.gradient, grads) if self.gradient else grads
+
+    def accumulated(self) -> Params:
+        """The sum of all gradients since it was last asked for."""
+        gradient, self.gradient = self.gradient, {}
+        return gradient
 
     def update(self, grads: Params, gamma: float) -> None:
         """Step from the present weights along a gradient; the queue goes on referring to the old weights."""

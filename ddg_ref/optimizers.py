@@ -11,7 +11,7 @@ from math import sqrt
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, one_kernel, xp_of
+from ddg_ref.arrays import Array, Fused, Params, xp_of
 from ddg_ref.errors import InputError
 
 
@@ -68,17 +68,13 @@ def _moved(w: Array, direction: Array, gamma: float) -> Array:
     return moved
 
 
-@one_kernel("T w, T g, T gamma, T decay", "T new_w", "new_w = w - gamma * (g + decay * w)")
+@Fused
 def plain_step(w: Array, g: Array, gamma: float, decay: float) -> Array:
     """SGD without momentum."""
     return _moved(w, _decayed(w, g, decay), gamma)
 
 
-@one_kernel(
-    "T w, T g, T velocity, T gamma, T decay, T momentum",
-    "T new_w, T new_velocity",
-    "new_velocity = momentum * velocity + (g + decay * w); new_w = w - gamma * new_velocity",
-)
+@Fused
 def momentum_step(
     w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
 ) -> tuple[Array, Array]:
@@ -87,11 +83,7 @@ def momentum_step(
     return _moved(w, velocity, gamma), velocity
 
 
-@one_kernel(
-    "T w, T g, T velocity, T gamma, T decay, T momentum",
-    "T new_w, T new_velocity",
-    "T d = g + decay * w; new_velocity = momentum * velocity + d; new_w = w - gamma * (d + momentum * new_velocity)",
-)
+@Fused
 def nesterov_step(
     w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
 ) -> tuple[Array, Array]:
@@ -101,12 +93,7 @@ def nesterov_step(
     return _moved(w, g + momentum * velocity, gamma), velocity
 
 
-@one_kernel(
-    "T w, T g, T m, T v, T gamma, T decay, T beta1, T rest1, T beta2, T rest2, T correct1, T correct2, T eps",
-    "T new_w, T new_m, T new_v",
-    "T d = g + decay * w; new_m = beta1 * m + rest1 * d; new_v = beta2 * v + rest2 * (d * d); "
-    "new_w = w - gamma * (new_m * correct1 / (sqrt(new_v) * correct2 + eps))",
-)
+@Fused
 def adam_step(
     w: Array,
     g: Array,
@@ -173,7 +160,8 @@ class Adam(Optimizer):
     def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
         correct1, correct2 = 1 / (1 - self.beta1**n), 1 / sqrt(1 - self.beta2**n)
         betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
-        return adam_step(w, g, *moments, gamma, self.weight_decay, *betas, correct1, correct2, self.eps)
+        m, v = moments
+        return adam_step(w, g, m, v, gamma, self.weight_decay, *betas, correct1, correct2, self.eps)
 
 
 def _decay(weight_decay: float) -> float:

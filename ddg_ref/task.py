@@ -83,6 +83,12 @@ class Task:
             return 0
         return min(micro_batches, len(self.labels(t))) if micro_batches > 1 else 1
 
+    def rows(self, number: int, micro_batches: int) -> int:
+        """How many samples a micro-batch has."""
+        batch, part = divmod(number, micro_batches)
+        samples, parts = len(self.labels(batch)), self.parts(batch, micro_batches)
+        return samples // parts + (part < samples % parts)
+
     def actions(self, planned: Sequence[Action], micro_batches: int) -> list[Action]:
         """What there is to do of what a schedule says: the actions whose batch has such a part."""
         return existing(planned, micro_batches, lambda t: self.parts(t, micro_batches))

@@ -28,11 +28,12 @@ class Backward(NamedTuple):
 class Life:
     """What passes through one module: the micro-batches in flight, and the versions of its weights that they met.
 
-    Raises ScheduleError for an action that makes no sense after those before it.
+    Raises ScheduleError for an action that makes no sense after those before it. A life that is looked at from later on
+    begins with some version, and does not judge what is done with micro-batches before `first`.
     """
 
-    def __init__(self, k: int) -> None:
-        self.k, self.version = k, 0
+    def __init__(self, k: int, version: int = 0, first: int = 0) -> None:
+        self.k, self.version, self.first = k, version, first
         self.in_flight: dict[int, tuple[int, int]] = {}  # version and iteration of the forward pass
         self.unlearned: dict[int, int] = {}  # iteration of the forward pass
         self.gradients: list[int] = []
@@ -43,6 +44,8 @@ class Life:
         if kind == "F":
             self._demand(number not in self.in_flight, action, "it is in flight already")
             self.in_flight[number], self.unlearned[number] = (self.version, t), t
+        elif kind in "BGL" and number < self.first:
+            self.gradients += [] if kind == "L" else [number]
         elif kind in "BG":
             self._demand(number in self.in_flight, action, "its forward pass does not come before it")
             oldest = next(iter(self.in_flight))
@@ -56,7 +59,7 @@ class Life:
             self._demand(number in self.unlearned, action, "its forward pass does not come before it")
             del self.unlearned[number]
         else:
-            self._demand(bool(self.gradients), action, "there is no gradient to apply")
+            self._demand(bool(self.gradients or self.first), action, "there is no gradient to apply")
             self.version, self.gradients = self.version + 1, []
         return None
 
@@ -76,8 +79,8 @@ class Life:
 
     def copy(self) -> "Life":
         """The same, to go on by itself."""
-        other = Life(self.k)
-        other.version, other.gradients = self.version, list(self.gradients)
+        other = Life(self.k, self.version, self.first)
+        other.gradients = list(self.gradients)
         other.in_flight, other.unlearned = dict(self.in_flight), dict(self.unlearned)
         return other
 

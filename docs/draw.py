@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from benchmarks.contenders import mlp
-from ddg_ref.engines import ENGINES
-from ddg_ref.plots import timelines
-from ddg_ref.timeline import busy_fraction, last_iterations
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.plots import timelines
+from ddg_ref.runs.trace import busy_fraction, last_iterations
 
 HERE = Path(__file__).parent
 ITERATIONS, SHOWN = 40, 5

@@ -10,10 +10,10 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
-from ddg_ref.config import Config
 from ddg_ref.errors import DivergenceError
 from ddg_ref.methods import METHODS
-from ddg_ref.training import Training
+from ddg_ref.runs.config import Config
+from ddg_ref.runs.training import Training
 
 MODELS = {
     "mlp": {"model": "mlp", "width": 12, "depth": 6},

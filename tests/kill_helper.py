@@ -16,9 +16,9 @@ from pathlib import Path
 import matplotlib.pyplot  # noqa: F401 - imported by the command only as it ends
 from sklearn import datasets  # noqa: F401
 
-from ddg_ref import cli
-from ddg_ref.checkpoints import list_checkpoints
-from ddg_ref.training import Training
+from ddg_ref.cli import main as cli
+from ddg_ref.runs.checkpoints import list_checkpoints
+from ddg_ref.runs.training import Training
 
 
 def child(arguments: list[str]) -> int:

@@ -8,16 +8,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ddg_ref.arrays import hosted
-from ddg_ref.devices import make_device
-from ddg_ref.engines import ENGINES, InProcess
+from ddg_ref.guessers.synthesizers import synthesizers_for
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import SGD, Adam
+from ddg_ref.runs.devices import make_device
+from ddg_ref.runs.engines import ENGINES, InProcess
 from ddg_ref.step_sizes import Harmonic
-from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
 
 SHAPES = {"mlp": (6,), "cnn": (4, 4, 2), "resnet": (6, 6, 2)}

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from ddg_ref import Config, Dataset
-from ddg_ref.checkpoints import state_of, tensors_of
-from ddg_ref.training import Record, Training
+from ddg_ref.runs.checkpoints.writing import state_of, tensors_of
+from ddg_ref.runs.run import Record
+from ddg_ref.runs.training import Training
 
 SAMPLES, BATCH_SIZE = 17, 5
 PER_EPOCH = -(-SAMPLES // BATCH_SIZE)  # the last batch of an epoch is smaller

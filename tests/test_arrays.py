@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from strategies import dtypes, seeds
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ddg_ref.arrays import column_sums, computing, one_blas_thread, placed_like, settled, to_host, xp_of
+from ddg_ref.arrays import column_sums, placed_like, settled, to_host, xp_of
+from ddg_ref.computing import computing, one_blas_thread
 
 
 def test_the_library_is_decided_from_the_array(monkeypatch):
@@ -119,7 +120,7 @@ def test_no_floating_point_error_is_seen_while_computing_whatever_the_caller_has
 USES_MEMORY = """
 import resource, sys
 import numpy as np
-from ddg_ref.arrays import keep_freed_memory
+from ddg_ref.computing import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -18,7 +18,7 @@ def test_messages_come_out_in_order_and_carry_their_batch():
 def test_the_wrong_batch_is_an_error():
     channel = Channel(1, StopSignal())
     channel.give(4, "x")
-    with pytest.raises(RuntimeError, match="expected the message of batch 5, got that of batch 4"):
+    with pytest.raises(RuntimeError, match="expected the message of micro-batch 5, got that of 4"):
         channel.take(5)
 
 

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from networks import IN_PROCESS
 from runs import PER_EPOCH, SMALL, TINY, assert_same_run, finish, run_to, small_training, tiny_images
 
-from ddg_ref import Config, checkpoints, files
-from ddg_ref.checkpoints import STATE, SUMS, TENSORS, list_checkpoints, load, resume, save
+from ddg_ref import Config
 from ddg_ref.errors import CheckpointError, DamagedError, InputError, WorkerError
 from ddg_ref.layers import Flatten, Linear, Tanh
 from ddg_ref.methods import METHODS
-from ddg_ref.training import Training
+from ddg_ref.runs import checkpoints
+from ddg_ref.runs.checkpoints import list_checkpoints, load, resume, save
+from ddg_ref.runs.rundir import STATE, SUMS, TENSORS
+from ddg_ref.runs.training import Training
+from ddg_ref.tools import files
 
 OPTIMIZERS = [
     {"optimizer": "sgd", "momentum": 0.0},
@@ -372,7 +375,7 @@ def test_what_happens_around_a_checkpoint_passes_as_itself(error, tmp_path, monk
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(checkpoints, "make_network", fail)
+    monkeypatch.setattr(checkpoints.reading, "make_network", fail)
     with pytest.raises((type(error), CheckpointError)) as caught:
         resume(tmp_path, data=TINY)
     assert not isinstance(caught.value, DamagedError)

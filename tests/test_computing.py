@@ -12,14 +12,15 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import ddg_ref
 from ddg_ref import Config, Dataset
-from ddg_ref.checkpoints import load, save
-from ddg_ref.costs import measure_costs
-from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError
 from ddg_ref.experiments.staleness import Probes
 from ddg_ref.layers import Flatten, Linear, Tanh
 from ddg_ref.methods import METHODS
-from ddg_ref.training import Training, evaluate
+from ddg_ref.runs.checkpoints import load, save
+from ddg_ref.runs.costs import measure_costs
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.evaluation import evaluate
+from ddg_ref.runs.training import Training
 
 engines = pytest.mark.parametrize("engine", IN_PROCESS)
 OWN = {name: value for name, value in SMALL.items() if name not in ("width", "depth")}

@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.table import Table
 
-from ddg_ref.console import WholeConsole, console
+from ddg_ref.tools.console import WholeConsole, console
 
 ROWS = [("distance", "0.000562 > -0.000125", "family='sine', K=2, steps='harmonic'"), ("lemma", "5e-15", "gamma")]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from messages import input_error
 
-from ddg_ref import costs
-from ddg_ref.costs import measure_costs, remembered_costs
 from ddg_ref.layers import Conv2d, Flatten, Linear, ReLU, Residual, Sequential, Subsample
 from ddg_ref.models import mlp
+from ddg_ref.runs import costs
+from ddg_ref.runs.costs import measure_costs, remembered_costs
 
 NETWORK = Sequential(mlp((6,), 3, width=8, depth=3))
 X = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
@@ -46,7 +46,8 @@ def test_costs_are_measured_once_and_remembered(cache, monkeypatch):
 def test_another_process_remembers_the_same_costs(cache):
     program = """
 import numpy as np
-from ddg_ref import costs, splitting
+from ddg_ref.runs import costs
+from ddg_ref import splitting
 from ddg_ref.layers import Sequential
 from ddg_ref.models import mlp
 print(costs.remembered_costs(Sequential(mlp((6,), 3, width=8, depth=3)), np.zeros((5, 6), np.float32)))

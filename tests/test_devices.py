@@ -21,15 +21,18 @@ from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
 
-from ddg_ref import Config, checkpoints, layers
+from ddg_ref import Config, layers
 from ddg_ref.arrays import hosted, to_host
-from ddg_ref.costs import measure_costs
-from ddg_ref.devices import INSTALL, Cpu, Cuda, Device, device_names, make_device
-from ddg_ref.engines import ENGINES
+from ddg_ref.device import Cpu, Device
 from ddg_ref.experiments import staleness
+from ddg_ref.gpu.cuda import INSTALL, Cuda
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
 from ddg_ref.optimizers import SGD, Adam
+from ddg_ref.runs import checkpoints
+from ddg_ref.runs.costs import measure_costs
+from ddg_ref.runs.devices import device_names, make_device
+from ddg_ref.runs.engines import ENGINES
 
 of_the_checked_one = pytest.mark.skipif(REAL > 0, reason="says something of the checked CuPy, and a real one is here")
 pytestmark = pytest.mark.usefixtures("world")

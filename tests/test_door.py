@@ -19,9 +19,7 @@ from test_training import QUICK, blobs
 
 import ddg_ref
 from ddg_ref import Config, Dataset, DivergenceError
-from ddg_ref.checkpoints import resume, save
 from ddg_ref.data import Batches, load_data, shapes
-from ddg_ref.engines import ENGINES
 from ddg_ref.layers import (
     AvgPool,
     BatchNorm,
@@ -39,7 +37,10 @@ from ddg_ref.layers import (
     he_normal,
 )
 from ddg_ref.models import MODELS, check_network, cnn, mlp, resnet
-from ddg_ref.training import Training
+from ddg_ref.runs import rundir
+from ddg_ref.runs.checkpoints import resume, save
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.training import Training
 
 WHOLE = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.intp]
 
@@ -570,7 +571,7 @@ def test_the_record_names_what_was_run(tmp_path):
     }
     for i, (names, run) in enumerate(runs.items()):
         assert (run.config.data, run.config.model) == names
-        record = json.loads((run.save(tmp_path / str(i)) / "run.json").read_text())
+        record = json.loads((rundir.save(run, tmp_path / str(i)) / "run.json").read_text())
         assert (record["config"]["data"], record["config"]["model"]) == names
     assert (named.data, bare.model) == ("digits", "mlp")
 

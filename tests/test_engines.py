@@ -14,9 +14,9 @@ from networks import problems as problems_in
 
 from ddg_ref.algorithm_1 import algorithm_1
 from ddg_ref.arrays import hosted
-from ddg_ref.engines import ENGINES
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
+from ddg_ref.runs.engines import ENGINES
 from ddg_ref.workers import one_thread
 
 METHOD = st.sampled_from(sorted(METHODS))

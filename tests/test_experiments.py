@@ -18,7 +18,6 @@ import pytest
 from runs import run_to, small_training
 
 from ddg_ref import DivergenceError, InputError, WorkerError
-from ddg_ref.cores import usable_cores
 from ddg_ref.experiments import jobs as jobs_file
 from ddg_ref.experiments import published, staleness
 from ddg_ref.experiments.jobs import Watch, check_stored, perform_all
@@ -27,8 +26,9 @@ from ddg_ref.experiments.prediction import module_times, predicted_speed_up
 from ddg_ref.experiments.reproduce import ALL, plan, reproduce
 from ddg_ref.experiments.results import Outcome
 from ddg_ref.experiments.settings import SCALES
+from ddg_ref.runs.run import Record
 from ddg_ref.timeline import Span
-from ddg_ref.training import Record
+from ddg_ref.tools.cores import usable_cores
 
 ROOT = Path(__file__).parents[1]
 SMOKE = SCALES["smoke"]

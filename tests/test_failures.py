@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from networks import IN_PROCESS, Problem
 
-from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, WorkerError
 from ddg_ref.methods import METHODS
+from ddg_ref.runs.engines import ENGINES
 from ddg_ref.workers import threads
 
 CUTS = (2, 4, 6)
@@ -92,8 +92,8 @@ def test_a_mispaired_gradient_is_an_error():
 
 ENDLESS = """
 import sys, threading
-from ddg_ref.training import Training
-from ddg_ref.config import Config
+from ddg_ref.runs.training import Training
+from ddg_ref.runs.config import Config
 training = Training(
     Config(model="mlp", modules=int(sys.argv[2]), split="count", engine=sys.argv[1], batch_size=5, epochs=100000)
 )

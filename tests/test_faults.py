@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from networks import Problem, assert_same_bits, state
 from runs import finish, run_to, small_training
 
-from ddg_ref.checkpoints import save
 from ddg_ref.errors import StallError, WorkerError
 from ddg_ref.methods import METHODS
+from ddg_ref.runs.checkpoints import save
 from ddg_ref.timeline import Activity
 from ddg_ref.workers import threads
 from ddg_ref.workers.worker import work

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ddg_ref.errors import InputError, WriteError
-from ddg_ref.files import (
+from ddg_ref.tools.files import (
     is_ours,
     read_json,
     replacing,

@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 from runs import TINY, run_to, small_training
 from safetensors.numpy import load_file, save_file
 
-from ddg_ref.checkpoints import LARGEST_STATE, STATE, SUMS, TENSORS, load, save, state_of, tensors_of
 from ddg_ref.errors import CheckpointError
+from ddg_ref.runs.checkpoints import load, save
+from ddg_ref.runs.checkpoints.state import LARGEST_STATE
+from ddg_ref.runs.checkpoints.writing import state_of, tensors_of
+from ddg_ref.runs.rundir import STATE, SUMS, TENSORS
 
 MEMORY = 8 << 20
 """What reading any of these checkpoints, whose files have a few KiB, may take at its peak."""

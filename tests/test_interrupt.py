@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 SMALL = ["--model", "mlp", "--width", "8", "--split", "count", "--modules", "3", "--batch-size", "50", "--epochs", "10"]
 RUN = """
 import sys, threading, time
-from ddg_ref import cli, training
+from ddg_ref.cli import main as cli
+from ddg_ref.runs import training
 
 def hooked(self, *arguments, original=training.Training.__init__, **options):
     original(self, *arguments, **options)

@@ -32,6 +32,7 @@ from ddg_ref.layers import (
     glorot_uniform,
     he_normal,
 )
+from ddg_ref.methods import METHODS
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import SGD
 
@@ -531,7 +532,7 @@ class Watched(Tanh):
 
 def test_a_module_frees_its_caches_layer_by_layer():
     layers = Sequential([Watched() for _ in range(4)])
-    module = Module(2, 0, layers, {}, {}, SGD())
+    module = Module(2, 2, METHODS["ddg"], layers, {}, {}, SGD())
     module.forward(0, np.ones((2, 3)))
     module.backward(0, np.ones((2, 3)))
     assert Watched.held == [4, 3, 2, 1]

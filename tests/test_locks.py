@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from runs import finish, run_to, small_training
 
-from ddg_ref.checkpoints import resume, save
 from ddg_ref.errors import CheckpointError, InputError
-from ddg_ref.locks import lock_of, owned
+from ddg_ref.runs import rundir
+from ddg_ref.runs.checkpoints import resume, save
+from ddg_ref.tools.locks import lock_of, owned
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-from ddg_ref.locks import owned
+from ddg_ref.tools.locks import owned
 with owned("out", Path(sys.argv[1])):
     print("there", flush=True)
     sys.stdin.read()
@@ -167,7 +168,7 @@ def test_a_run_is_the_same_run_after_it_was_resumed(tmp_path):
     save(run_to(training, 2), tmp_path)
     again = resume(tmp_path, data=TINY)
     assert again.id == training.id != small_training().id
-    finish(again).result().save(tmp_path)
+    rundir.save(finish(again).result(), tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["run"] == training.id
     weights = finish(training).result().weights
     assert all(np.array_equal(weights[name], array) for name, array in again.result().weights.items())

@@ -1,6 +1,7 @@
 """What is particular to each row of the table of methods; what all rows have in common is in test_engines.py."""
 
 from collections import deque
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ from hypothesis import strategies as st
 from networks import IN_PROCESS, OPTIMIZERS, Problem, assert_same_bits, problems, state
 from strategies import seeds
 
-from ddg_ref.arrays import joined, split, total
-from ddg_ref.engines import ENGINES
+from ddg_ref.arrays import added, joined, split
 from ddg_ref.layers import Linear, ReLU, Sequential, Tanh
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.modules import Module
 from ddg_ref.optimizers import SGD
+from ddg_ref.runs.engines import ENGINES
 from ddg_ref.step_sizes import Constant
 
 ENGINE = st.sampled_from(IN_PROCESS)
@@ -278,7 +279,7 @@ def test_a_batch_is_split_evenly_and_put_together_again():
         assert len(parts) == n
         assert {len(part) for part in parts} <= {7 // n, -(-7 // n)}
         assert (joined(parts) == x).all()
-    assert total([{"w": x}, {"w": x}, {"w": x}])["w"].tolist() == (3 * x).tolist()
+    assert added({"w": x}, {"w": 2 * x})["w"].tolist() == (3 * x).tolist()
 
 
 @given(problems(models=("mlp",), dtypes=("float64",)), ENGINE, st.integers(1, 9))
@@ -331,7 +332,7 @@ def accumulated(problem, micro_batches):
             y, cache = network.forward(params, part)
             dy = softmax_cross_entropy(y, own)[1]
             grads.append(network.gradients(params, cache, dy if count == 1 else dy * (len(part) / len(x))))
-        params, moments = optimizer.update(params, total(grads), moments, task.gamma(t))
+        params, moments = optimizer.update(params, reduce(added, grads), moments, task.gamma(t))
     return params
 
 

@@ -17,11 +17,12 @@ import pytest
 from runs import finish, run_to
 from small_published import ARCHIVE, SMALL_CIFAR, Site, cifar_of
 
-from ddg_ref import Config, checkpoints, train
+from ddg_ref import Config, train
 from ddg_ref.data import official
 from ddg_ref.errors import InputError, LaunchError
-from ddg_ref.training import Training
-from ddg_ref.workers import launch
+from ddg_ref.mpi import launch
+from ddg_ref.runs import checkpoints, rundir
+from ddg_ref.runs.training import Training
 
 ROOT = Path(__file__).parents[1]
 RANKS = ROOT / "tests" / "ranks"
@@ -78,7 +79,7 @@ def config_of(directory):
 @pytest.fixture(scope="module")
 def by_threads(tmp_path_factory):
     """Runs that were never stopped, by the number of modules."""
-    return {K: train(**OPTIONS, modules=K).save(tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
+    return {K: rundir.save(train(**OPTIONS, modules=K), tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
@@ -154,7 +155,7 @@ def test_published_files_are_fetched_once_for_all_ranks_who_augment_alike(tmp_pa
         site.close()
     assert done.returncode == 0, done.stderr
     assert site.requests == [ARCHIVE]
-    assert_same_outcome(tmp_path / "mpi", train(**options).save(tmp_path / "threads"))
+    assert_same_outcome(tmp_path / "mpi", rundir.save(train(**options), tmp_path / "threads"))
 
 
 def test_a_rank_count_that_is_not_the_number_of_modules(tmp_path):
@@ -185,7 +186,7 @@ def test_a_launcher_of_another_mpi_starts_processes_that_know_nothing_of_each_ot
 STOPPING = """
 import time
 from pathlib import Path
-from ddg_ref import cli
+from ddg_ref.cli import main as cli
 from ddg_ref.task import Task
 
 def slowly(self, t):
@@ -233,7 +234,7 @@ def test_ctrl_c_stops_between_iterations_and_threads_go_on(by_threads, tmp_path)
     assert printed == ""
     resume = f"go on with: python -m ddg_ref train --resume {out}\n"
     assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; {re.escape(resume)}", said)
-    finish(checkpoints.resume(out, engine="threads")).result().save(out)
+    rundir.save(finish(checkpoints.resume(out, engine="threads")).result(), out)
     assert_same_outcome(out, by_threads[2])
 
 
@@ -242,13 +243,13 @@ def test_whichever_rank_is_told_to_stop_all_stop_between_iterations(who, by_thre
     """As a scheduler does that ends one node."""
     out, marker = tmp_path / "run", tmp_path / "marker"
     kill = f"if rank() == {who}: os.kill(os.getpid(), signal.SIGTERM)"
-    script = "import os, signal\nfrom ddg_ref.workers.launch import rank\n" + STOPPING.format(marker=str(marker))
+    script = "import os, signal\nfrom ddg_ref.mpi.launch import rank\n" + STOPPING.format(marker=str(marker))
     script = script.replace("cli.main()", TOLD.format(kill=kill))
     done = run("-c", script, "train", *SMALL, "--modules", 3, "--engine", "mpi", "--out", out, ranks=3)
     assert done.returncode == 130, done.stderr
     resume = f"go on with: python -m ddg_ref train --resume {out}\n"
     assert re.fullmatch(rf"ddg: stopped after iteration [23]\d of 40; {re.escape(resume)}", done.stderr)
-    finish(checkpoints.resume(out, engine="threads")).result().save(out)
+    rundir.save(finish(checkpoints.resume(out, engine="threads")).result(), out)
     assert_same_outcome(out, by_threads[3])
 
 
@@ -265,10 +266,10 @@ def test_ranks_go_on_where_threads_stopped(by_threads, tmp_path):
 
 FAILING = """
 import os, signal
-from ddg_ref import cli
+from ddg_ref.cli import main as cli
 from ddg_ref.data import Batches
 from ddg_ref.modules import Module
-from ddg_ref.workers.launch import rank
+from ddg_ref.mpi.launch import rank
 
 def strike(self, *arguments):
     if self.k == 2 and self.optimizer_state.step == 10:
@@ -320,8 +321,9 @@ def test_a_rank_that_cannot_resume_alone_ends_the_job(tmp_path):
     stopped.config = replace(stopped.config, engine="mpi")
     checkpoints.save(stopped, tmp_path)
     script = """
-from ddg_ref import cli, rundir
-from ddg_ref.workers.launch import rank
+from ddg_ref.cli import main as cli
+from ddg_ref.runs import rundir
+from ddg_ref.mpi.launch import rank
 
 def alone(directory):
     raise MemoryError("planted")
@@ -351,7 +353,7 @@ def test_outside_a_launch_python_is_told_how_to_launch():
     ("what", "hide"), [("mpi4py", "sys.modules['mpi4py'] = None"), ("mpiexec", "sys.executable = '/nowhere/python'")]
 )
 def test_what_is_missing_is_named(what, hide, tmp_path):
-    script = f"import sys; {hide}; from ddg_ref.cli import main; main()"
+    script = f"import sys; {hide}; from ddg_ref.cli.main import main; main()"
     done = run("-c", script, "train", *SMALL, "--engine", "mpi", "--out", tmp_path / "run", PATH="")
     assert done.returncode == 2
     assert done.stderr == (
@@ -362,7 +364,7 @@ def test_what_is_missing_is_named(what, hide, tmp_path):
 def test_mpi4py_without_an_mpi_library(monkeypatch):
     """The import fails only on the ranks."""
     monkeypatch.setenv("PMI_RANK", "0")
-    monkeypatch.setitem(sys.modules, "ddg_ref.workers.mpi", None)
+    monkeypatch.setitem(sys.modules, "ddg_ref.mpi.engine", None)
     with pytest.raises(
         InputError, match=r"^engine mpi: mpi4py or the MPI library \(.*\) is missing; install it with: "
     ):
@@ -370,7 +372,7 @@ def test_mpi4py_without_an_mpi_library(monkeypatch):
 
 
 def test_nothing_of_mpi_is_loaded_unasked():
-    script = "import sys, ddg_ref, ddg_ref.cli; print([name for name in sys.modules if 'mpi' in name.split('.')])"
+    script = "import sys, ddg_ref, ddg_ref.cli.main; print([name for name in sys.modules if 'mpi' in name.split('.')])"
     done = run("-c", script)
     assert done.stdout == "[]\n", done.stderr
 

@@ -37,7 +37,7 @@ print(f"it is {perf_counter():.3f} s")
 ```
 
 ```{code-cell} ipython3
-from ddg_ref.plots import Picture
+from ddg_ref.runs.plots import Picture
 
 picture = Picture(2, 1)
 axes = picture.add_subplot()
@@ -104,7 +104,7 @@ def test_a_changed_output_is_found(course):
 
 
 def test_a_changed_figure_is_found(course, tmp_path_factory):
-    code = "from ddg_ref.plots import Picture\np = Picture(2, 1)\np.add_subplot().plot([1, 0])\np"
+    code = "from ddg_ref.runs.plots import Picture\np = Picture(2, 1)\np.add_subplot().plot([1, 0])\np"
     other = lesson(tmp_path_factory.mktemp("other"), code)
     other.execute(SLUG)
     figure = other.read_notebook(SLUG).cells[1].outputs[0]

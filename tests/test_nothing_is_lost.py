@@ -15,10 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import ddg_ref
-from ddg_ref import comparison
-from ddg_ref.cli import run_app
+from ddg_ref.cli.main import run_app
 from ddg_ref.errors import WriteError
-from ddg_ref.files import read_json, write_json
+from ddg_ref.runs import comparison, rundir
+from ddg_ref.tools.files import read_json, write_json
 
 TINY_RUN = {"model": "mlp", "width": 4, "split": "count", "batch_size": 500, "epochs": 1, "engine": "reference"}
 
@@ -250,15 +250,15 @@ def test_what_cannot_be_printed_has_been_kept(command, tmp_path):
 
 def test_a_run_is_not_saved_over_another(tmp_path):
     first, second = (ddg_ref.train(**TINY_RUN, seed=seed) for seed in (0, 1))
-    first.save(tmp_path)
+    rundir.save(first, tmp_path)
     before = tree(tmp_path)
     with pytest.raises(WriteError, match="holds another run; choose another directory"):
-        second.save(tmp_path)
+        rundir.save(second, tmp_path)
     assert tree(tmp_path) == before
-    first.save(tmp_path)  # the same run once more
+    rundir.save(first, tmp_path)  # the same run once more
     put(tmp_path / "precious")
     with pytest.raises(WriteError, match="precious cannot be "):
-        first.save(tmp_path / "precious")
+        rundir.save(first, tmp_path / "precious")
 
 
 def test_a_comparison_that_is_stopped_keeps_all_of_its_runs(tmp_path, monkeypatch):

@@ -35,10 +35,10 @@ from small_published import (
 )
 
 from ddg_ref import Config, InputError
-from ddg_ref.checkpoints import resume, save
 from ddg_ref.data import OFFICIAL, download_data, fetch, load_data, mnist, official
 from ddg_ref.data.distribution import read_tar
-from ddg_ref.training import Training
+from ddg_ref.runs.checkpoints import resume, save
+from ddg_ref.runs.training import Training
 
 # What is published
 

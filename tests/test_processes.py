@@ -10,11 +10,11 @@ from time import monotonic, sleep
 
 import pytest
 
-from ddg_ref import cores, processes
-from ddg_ref.cores import usable_cores
 from ddg_ref.errors import WorkerError
-from ddg_ref.processes import carry_out
-from ddg_ref.rundir import environment
+from ddg_ref.tools import cores, processes
+from ddg_ref.tools.cores import usable_cores
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.processes import carry_out
 
 HANG = 60.0
 
@@ -122,7 +122,8 @@ def test_what_was_handed_in_before_a_process_was_killed_is_kept(fatal):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to cores here")
 def test_cores_are_those_that_this_process_may_use():
     one = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{one}}}); from ddg_ref.rundir import environment as e; print(e())"
+    bound = f"import os; os.sched_setaffinity(0, {{{one}}})"
+    code = f"{bound}\nfrom ddg_ref.tools.environment import environment; print(environment())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'cores': 1}" in done.stdout
     assert environment()["cores"] == usable_cores() == len(os.sched_getaffinity(0))

@@ -2,55 +2,46 @@
 
 import ast
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from ddg_ref.config import Config
+from ddg_ref.runs.config import Config
 
 ROOT = Path(__file__).parents[1]
 
-LEVELS = [
-    ["arrays", "cache", "console", "cores", "errors", "methods", "seeds", "timeline"],
-    ["devices", "files", "locks", "data.samples", "layers.images"],
-    ["processes"],
-    ["layers.base", "layers.init", "losses", "optimizers", "step_sizes", "data.dataset", "data.augment"],
-    ["layers.*", "data.*"],
-    ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
-    ["data.official"],
-    ["data.door"],
-    ["layers", "data"],
-    ["synthesizers"],
-    ["models", "splitting", "costs", "modules", "task"],
-    ["reference", "workers.agreement", "workers.channel", "workers.worker", "workers.launch", "workers"],
-    ["workers.threads", "workers.pulse"],
-    ["workers.mpi_channel"],
-    ["workers.team"],
-    ["workers.mpi"],
-    ["engines"],
-    ["config"],
-    ["training"],
-    ["plots"],
-    ["rundir"],
-    ["checkpoints"],
-    ["comparison", "experiments"],
-    ["experiments.published", "experiments.settings", "experiments.prediction", "experiments.staleness"],
-    ["experiments.jobs"],
-    ["experiments.plans", "experiments.results", "experiments.tables"],
-    ["experiments.figures"],
-    ["experiments.reproduce"],
-    ["cli", ""],
-    ["__main__"],
+IDEA = "idea"
+"""The files at the root of ddg_ref, layers and workers: what one reads. All other folders may be skipped."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    IDEA: set(),
+    "tools": {IDEA},
+    "gpu": {IDEA},
+    "guessers": {IDEA},
+    "data": {IDEA, "tools"},
+    "mpi": {IDEA, "tools"},
+    "runs": {IDEA, "tools", "gpu", "guessers", "data", "mpi"},
+    "experiments": {IDEA, "tools", "data", "runs"},
+    "cli": {IDEA, "tools", "mpi", "runs", "experiments"},
+}
+"""Which folders a folder knows. What a notebook imports, `ddg_ref` itself, and the program know all they need."""
+
+TOP = {"", "__main__"}
+ROOTS = [
+    *("algorithm_1", "layers", "losses", "optimizers", "step_sizes", "models", "modules", "schedules", "methods"),
+    *("task", "splitting", "workers.worker", "workers.channel", "workers.threads"),
 ]
-"""Modules of ddg_ref from the bottom to the top; each may import from the levels below. A new module needs a place."""
+LINES_OF_THE_IDEA = 2150
+"""At most so many lines of code, without docstrings, comments and blank lines, are reached from ROOTS."""
 
 BOTTOM = {"layers", "losses", "optimizers", "step_sizes"}
 THEORY_MAY_IMPORT_DDG_REF = {"system.py", "audit.py", "timing.py"}
 """The files of theory/ that look at ddg_ref at work; the other files must not depend on what they examine."""
 
-TOOLS = {"ddg_ref.console", "ddg_ref.errors", "ddg_ref.files", "ddg_ref.locks", "ddg_ref.processes"}
-"""What knows nothing of training: how results are printed and written, and processes."""
+SHARED = {"ddg_ref.errors", "ddg_ref.tools"}
+"""What knows nothing of training, and may be used by both."""
 
 DDG_REF_MAY_IMPORT_THEORY = {"experiments.prediction": {"theory.speed"}}
 """Where ddg_ref compares itself with its theory, and with what; that part of the theory does not know ddg_ref."""
@@ -94,21 +85,71 @@ def own_imports(name: str, **options: bool) -> set[str]:
     return (names & FILES.keys()) - {""}
 
 
-def level(name: str) -> int:
-    exact = [place for place, names in enumerate(LEVELS) if name in names]
-    group = [place for place, names in enumerate(LEVELS) if f"{name.rpartition('.')[0]}.*" in names]
-    assert exact or group, f"module {name!r} has no place in LEVELS"
-    return (exact or group)[0]
+def folder(name: str) -> str:
+    first, _, rest = name.partition(".")
+    return first if first in MAY_IMPORT and (rest or FILES[name].name == "__init__.py") else IDEA
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_no_module_imports_upwards(name):
-    upwards = {
-        other
-        for other in own_imports(name)
-        if level(other) >= level(name) and not (name and other.startswith(f"{name}."))
+@pytest.mark.parametrize("name", [name for name in FILES if name not in TOP])
+def test_no_folder_imports_one_that_it_should_not_know(name):
+    known = {folder(other) for other in own_imports(name, everywhere=True)}
+    assert known <= MAY_IMPORT[folder(name)] | {folder(name)}
+
+
+def test_every_folder_has_its_place():
+    assert {folder(name) for name in FILES} == MAY_IMPORT.keys()
+    assert {path.name for path in (ROOT / "ddg_ref").iterdir() if path.is_dir()} - {"__pycache__"} == {
+        "layers",
+        "workers",
+        *(MAY_IMPORT.keys() - {IDEA}),
     }
-    assert not upwards
+
+
+def circle(edges: dict[str, set[str]]) -> set[str]:
+    """What is left of a graph when everything is taken away, again and again, that leads nowhere any more."""
+    left = dict(edges)
+    while ends := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in ends}
+    return set(left)
+
+
+def test_no_imports_go_in_a_circle():
+    """Those inside functions and for types count."""
+    assert not circle({name: own_imports(name, everywhere=True) for name in FILES})
+
+
+def test_circles_are_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"a", "b", "c"}
+    assert not circle({"a": {"b"}, "b": {"c"}, "c": set()})
+
+
+def closure(roots: Iterable[str]) -> set[str]:
+    reached: set[str] = set()
+    new = set(roots)
+    while new:
+        reached |= new
+        new = {other for name in new for other in own_imports(name, everywhere=True)} - reached
+    return reached
+
+
+def lines_of_code(source: str) -> int:
+    """Without docstrings, comments and blank lines."""
+    texts: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            texts |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(number not in texts and line.strip() not in "#" and line.lstrip()[0] != "#" for number, line in lines)
+
+
+def test_lines_of_code_are_counted():
+    assert lines_of_code('"""A\nb."""\n\n# c\nx = 1  # d\n\n\ndef f():\n    """E."""\n    return """\n"""\n') == 4
+
+
+def test_the_idea_stands_by_itself():
+    reached = closure(ROOTS)
+    assert {folder(name) for name in reached} == {IDEA}
+    assert sum(lines_of_code(FILES[name].read_text()) for name in reached) <= LINES_OF_THE_IDEA
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.partition(".")[0] in BOTTOM])
@@ -118,13 +159,10 @@ def test_layers_and_what_lies_beside_them_know_arrays_only(name):
     assert "layers" not in known or name.startswith("layers")
 
 
-def test_the_reference_owes_the_workers_nothing():
-    reached, new = set(), {"reference"}
-    while new:
-        reached |= new
-        new = {other for name in new for other in own_imports(name, everywhere=True)} - reached
-    assert "modules" in reached
-    assert not {name for name in reached if name.startswith("workers")}
+def test_the_oracle_owes_nothing_to_what_it_judges():
+    reached = closure(["algorithm_1"])
+    assert "layers.linear" in reached
+    assert not {name for name in reached if name.partition(".")[0] in {"schedules", "methods", "modules", "workers"}}
 
 
 def test_cupy_is_imported_in_one_place():
@@ -135,9 +173,9 @@ def test_cupy_is_imported_in_one_place():
 
 
 def knows_ddg_ref(source: str) -> bool:
-    """But for the tools."""
+    """But for what is shared."""
     found = {name for name in imports(source, everywhere=True) if name.partition(".")[0] == "ddg_ref"}
-    return any(not any(name == tool or name.startswith(f"{tool}.") for tool in TOOLS) for name in found)
+    return any(not any(name == other or name.startswith(f"{other}.") for other in SHARED) for name in found)
 
 
 def test_the_theory_stands_alone():
@@ -146,8 +184,9 @@ def test_the_theory_stands_alone():
 
 
 def test_what_the_theory_shares_knows_nothing_of_training():
-    for name in TOOLS:
-        assert {f"ddg_ref.{other}" for other in own_imports(name.removeprefix("ddg_ref."), everywhere=True)} <= TOOLS
+    for name in FILES:
+        if folder(name) == "tools":
+            assert {other for other in own_imports(name, everywhere=True) if folder(other) != "tools"} <= {"errors"}
 
 
 def test_the_theory_is_asked_in_one_place():
@@ -169,7 +208,7 @@ def test_the_theory_is_asked_in_one_place():
         ("def f():\n    import ddg_ref", False, True),
         ("if TYPE_CHECKING:\n    from ddg_ref import layers", False, True),
         ("import ddg_reference\n'ddg_ref'", False, False),
-        ("from ddg_ref.files import write_text\nimport ddg_ref.modules", True, True),
+        ("from ddg_ref.tools.files import write_text\nimport ddg_ref.modules", True, True),
     ],
 )
 def test_imports_are_found(source, at_load, in_all):
@@ -178,8 +217,8 @@ def test_imports_are_found(source, at_load, in_all):
 
 
 def test_tools_are_no_knowledge_of_ddg_ref():
-    assert not knows_ddg_ref("from ddg_ref.files import write_text\nfrom ddg_ref.console import console")
-    assert knows_ddg_ref("from ddg_ref import files, modules")
+    assert not knows_ddg_ref("from ddg_ref.tools.files import write_text\nfrom ddg_ref.errors import shown")
+    assert knows_ddg_ref("from ddg_ref.tools import files\nfrom ddg_ref import modules")
 
 
 @pytest.mark.parametrize("option", fields(Config), ids=lambda option: option.name)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from runs import finish, run_to, small_training
 
-from ddg_ref import rundir
-from ddg_ref.checkpoints import list_checkpoints, save
 from ddg_ref.errors import InputError
+from ddg_ref.runs import rundir
+from ddg_ref.runs.checkpoints import list_checkpoints, save
 
 
 def test_run_json_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -23,17 +23,17 @@ def test_run_json_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
-        training.result().save(tmp_path)
+        rundir.save(training.result(), tmp_path)
     monkeypatch.undo()
     assert rundir.reopen(tmp_path) == tmp_path
-    training.result().save(tmp_path)
+    rundir.save(training.result(), tmp_path)
     with pytest.raises(InputError, match="is finished"):
         rundir.reopen(tmp_path)
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_run_that_overwrites_a_finished_one_can_be_resumed(tmp_path):
-    finish(small_training()).result().save(tmp_path)
+    rundir.save(finish(small_training()).result(), tmp_path)
     rundir.claim(tmp_path, overwrite=True)
     save(run_to(small_training(), 3), tmp_path)
     assert rundir.reopen(tmp_path) == tmp_path

@@ -14,8 +14,8 @@ import ddg_ref
 from ddg_ref import Config
 from ddg_ref.data.augment import shift_and_mirror
 from ddg_ref.layers import Flatten, Linear
+from ddg_ref.runs.training import Training
 from ddg_ref.seeds import Purpose, generator
-from ddg_ref.training import Training
 
 LARGE = [2**31, 2**32 - 1, 2**32, 2**64, 2**127, 10**40]
 purposes = st.sampled_from(Purpose)

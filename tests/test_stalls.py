@@ -13,7 +13,8 @@ import pytest
 from test_mpi import PROMPT, RANKS, SMALL, environment, outcome, run
 
 from ddg_ref import train
-from ddg_ref.workers import launch
+from ddg_ref.mpi import launch
+from ddg_ref.runs import rundir
 
 TIMEOUT = 1.0
 OPTIONS = [*SMALL, "--modules", "2", "--engine", "mpi", "--checkpoint-every", "10"]
@@ -98,7 +99,9 @@ def test_a_rank_that_is_stopped_while_the_others_wait_for_its_own_work_ends_the_
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
-    return outcome(train(model="mlp", width=8, split="count", batch_size=100, iterations=40, modules=2).save(out))
+    return outcome(
+        rundir.save(train(model="mlp", width=8, split="count", batch_size=100, iterations=40, modules=2), out)
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_steps_of_a_chain_that_are_each_quick_enough_are_no_stall(undisturbed, t
 def test_before_a_run_a_rank_that_fails_ends_the_job_of_those_who_load_mpi():
     script = """
 import ddg_ref
-from ddg_ref.workers.launch import rank
+from ddg_ref.mpi.launch import rank
 if rank() == 1:
     raise KeyError("planted")
 ddg_ref.train(model="mlp", modules=2, engine="mpi")
@@ -164,7 +167,7 @@ def test_a_program_that_has_asked_for_another_engine_ends_nobody_elses_work():
     """mpiexec also starts programs that have nothing to do with each other."""
     script = """
 import time, ddg_ref
-from ddg_ref.workers.launch import rank
+from ddg_ref.mpi.launch import rank
 ddg_ref.train(model="mlp", width=3, iterations=1, modules=2, split="count")
 if rank() == 1:
     raise KeyError("planted")

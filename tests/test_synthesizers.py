@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from messages import input_error
 from networks import CLASSES, IN_PROCESS, OPTIMIZERS, SHAPES, Problem, assert_same_bits, problems
 
+from ddg_ref.guessers.synthesizers import Synthesizer, synthesizers_for
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.optimizers import Adam
-from ddg_ref.synthesizers import Synthesizer, synthesizers_for
 
 ENGINE = st.sampled_from(IN_PROCESS)
 DNI = METHODS["dni"]

@@ -7,8 +7,10 @@ import pytest
 from networks import Problem
 
 import ddg_ref
-from ddg_ref.files import write_json
-from ddg_ref.timeline import WAITING, Activity, Span, busy_fraction, last_iterations, trace
+from ddg_ref.runs import plots
+from ddg_ref.runs.trace import busy_fraction, last_iterations, trace
+from ddg_ref.timeline import WAITING, Activity, Span
+from ddg_ref.tools.files import write_json
 from ddg_ref.workers import threads
 
 QUICK = {"model": "mlp", "width": 8, "modules": 2, "split": "count", "iterations": 12}
@@ -75,11 +77,11 @@ def test_trace_is_what_perfetto_reads(tmp_path):
 
 
 def test_run_draws_its_timeline():
-    figure = ddg_ref.train(**QUICK).plot_timeline()
+    figure = plots.plot_timeline(ddg_ref.train(**QUICK))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["module 1", "module 2"]
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_reference_has_no_timeline():
     with pytest.raises(ddg_ref.InputError, match="timeline: engine reference recorded nothing"):
-        ddg_ref.train(**QUICK, engine="reference").plot_timeline()
+        plots.plot_timeline(ddg_ref.train(**QUICK, engine="reference"))

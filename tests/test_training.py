@@ -12,7 +12,8 @@ import ddg_ref
 from ddg_ref import Config, Dataset, DivergenceError, InputError
 from ddg_ref.layers import BatchNorm, Flatten, Linear, Sequential, Tanh
 from ddg_ref.losses import LOSSES
-from ddg_ref.training import Training, evaluate, infer
+from ddg_ref.runs.evaluation import evaluate, infer
+from ddg_ref.runs.training import Training
 
 QUICK = {"model": "mlp", "width": 8, "depth": 3, "modules": 2, "split": "count", "batch_size": 50, "epochs": 2}
 
@@ -121,7 +122,7 @@ def test_training_record_is_the_mean_over_samples():
     data, layers = blobs(), [Linear(4, 3)]
     training = Training(Config(lr=1e-30, batch_size=32, modules=1, epochs=1, model="own"), data, layers)
     (record,) = training.epochs()
-    loss, accuracy = ddg_ref.training.evaluate(
+    loss, accuracy = ddg_ref.runs.evaluation.evaluate(
         training.network, training.pipeline.params, {}, data.x_train, data.y_train, training.task.loss
     )
     assert record.train_loss == pytest.approx(loss, rel=1e-6)
@@ -228,7 +229,7 @@ def test_digits_are_learned_alike_by_bp_and_ddg():
 
 @pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream"])
 def test_digits_are_learned_by_every_method_whose_error_gradients_come_from_above(method):
-    assert ddg_ref.train(method=method, modules=3, epochs=8, width=16).final_test_accuracy >= 0.97
+    assert ddg_ref.train(method=method, modules=3, split="count", epochs=8, width=16).final_test_accuracy >= 0.97
 
 
 @pytest.mark.parametrize(

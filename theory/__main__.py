@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ddg_ref.console import console
 from ddg_ref.errors import WriteError, reason
-from ddg_ref.files import expect_writable
-from ddg_ref.locks import owned
+from ddg_ref.tools.console import console
+from ddg_ref.tools.files import expect_writable
+from ddg_ref.tools.locks import owned
 from theory import campaign, records
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination

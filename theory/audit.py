@@ -19,12 +19,13 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from ddg_ref.arrays import Params, computing
-from ddg_ref.config import Config
-from ddg_ref.engines import ENGINES, InProcess
+from ddg_ref.arrays import Params
+from ddg_ref.computing import computing
 from ddg_ref.errors import DivergenceError
 from ddg_ref.modules import Pipeline
-from ddg_ref.training import Training
+from ddg_ref.runs.config import Config
+from ddg_ref.runs.engines import ENGINES, InProcess
+from ddg_ref.runs.training import Training
 from theory.checks import finite, integer
 from theory.problems import Array
 from theory.spectrum import curvature, secant_ratio

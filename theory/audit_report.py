@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddg_ref.files import make_folder, write_figure, write_text
+from ddg_ref.tools.files import make_folder, write_figure, write_text
 from theory import bounds
 from theory.audit import Audit
 from theory.figures import COLOURS, DASHES, LABELS, new_figure

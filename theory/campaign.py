@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddg_ref.errors import WorkerError
-from ddg_ref.processes import carry_out, stop_requested
+from ddg_ref.tools.processes import carry_out, stop_requested
 from theory import records
 from theory.checks import integer, nonnegative, positive
 from theory.claims import Claim, Kind, select

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ddg_ref.errors import reason
-from ddg_ref.files import write_json
+from ddg_ref.tools.files import write_json
 from theory.checks import integer, shown
 from theory.claims import Claim, Outcome, select
 from theory.examine import Examination, Finding

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ddg_ref.files import make_folder, write_figure, write_text
+from ddg_ref.tools.files import make_folder, write_figure, write_text
 from theory import bounds, figures, matrix, speed, tables
 from theory.claims import lemma_1_search
 from theory.examine import examine

@@ -15,13 +15,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ddg_ref import optimizers as reference_optimizers
-from ddg_ref.arrays import Params, computing
-from ddg_ref.engines import ENGINES
+from ddg_ref.arrays import Params
+from ddg_ref.computing import computing
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import Loss, softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Module, Pipeline
+from ddg_ref.runs.engines import ENGINES
 from ddg_ref.task import Task
 from theory.checks import integer
 from theory.optimizers import SGD, Adam, Momentum, Rule
@@ -108,10 +109,11 @@ class Watched(Module):
         self.used: dict[int, Array] = {}
         self.applied: list[Array] = []
 
-    def forward(self, batch: int, x: Array) -> Array:
-        if self._wanted(batch):
+    def forward(self, number: int, x: Array) -> Array:
+        batch, part = divmod(number, self.method.micro_batches)
+        if part == 0 and self._wanted(batch):
             self.used[batch] = self._flat(self.params)
-        return super().forward(batch, x)
+        return super().forward(number, x)
 
     def update(self, grads: Params, gamma: float) -> None:
         if self._wanted(len(self.applied) + self.delay):

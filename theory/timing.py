@@ -22,14 +22,15 @@ from time import perf_counter
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Params, computing
-from ddg_ref.config import Config
+from ddg_ref.arrays import Array, Params
+from ddg_ref.computing import computing
 from ddg_ref.data import Dataset
-from ddg_ref.engines import ENGINES
 from ddg_ref.modules import Module
+from ddg_ref.runs.config import Config
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.training import Training
 from ddg_ref.task import Task
 from ddg_ref.timeline import Span
-from ddg_ref.training import Training
 from theory.checks import integer
 from theory.speed import Times, period
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Shape, quiet_arithmetic
+from ddg_ref.arrays import Array, Shape
+from ddg_ref.computing import quiet_arithmetic
 from ddg_ref.data.samples import RENUMBER, as_array, check_labels, check_samples
 from ddg_ref.errors import InputError, shown, whole
 from ddg_ref.seeds import Purpose, generator

@@ -67,9 +67,9 @@ def load_data(data: Data, data_dir: str | None = None) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]()
     if name in OFFICIAL:
-        from ddg_ref.data import official  # tar archives are slow to import
+        from ddg_ref.data.official import load  # tar archives are slow to import
 
-        return official.load(name, data_dir)
+        return load(name, data_dir)
     if name.endswith(".npz"):
         from ddg_ref.data.npz import load_npz  # zip archives are slow to import
 
@@ -83,6 +83,6 @@ def download_data(name: str, data_dir: str | None = None) -> None:
 
     Raises InputError if they cannot be had, or are not what was published.
     """
-    from ddg_ref.data import official
+    from ddg_ref.data.official import download
 
-    official.download(name, data_dir)
+    download(name, data_dir)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from ddg_ref.cache import cache_directory
 from ddg_ref.data.cifar import CIFAR10, CIFAR100
 from ddg_ref.data.dataset import Dataset
 from ddg_ref.data.distribution import Distribution
 from ddg_ref.data.fetch import fetch
 from ddg_ref.data.mnist import MNIST
+from ddg_ref.tools.cache import cache_directory
 
 DISTRIBUTIONS: dict[str, Distribution] = {each.name: each for each in (CIFAR10, CIFAR100, MNIST)}
 

@@ -1,4 +1,4 @@
-"""The figure of each experiment, in the style of `ddg_ref.plots`."""
+"""The figure of each experiment, in the style of `ddg_ref.runs.plots`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddg_ref.experiments.results import Outcome, by_series
-from ddg_ref.plots import COLOURS, Picture, tidy
-from ddg_ref.training import Record
+from ddg_ref.runs.plots import COLOURS, Picture, tidy
+from ddg_ref.runs.run import Record
 
 
 def draw_medians(axes: Axes, runs: Sequence[Outcome], x: str, y: Callable[[Record], float], **style: Any) -> None:

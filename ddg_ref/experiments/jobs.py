@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ddg_ref import checkpoints, locks, processes, rundir
-from ddg_ref.config import Config
 from ddg_ref.errors import DivergenceError, InputError, WriteError
 from ddg_ref.experiments import prediction, staleness
-from ddg_ref.files import read_json, write_json
-from ddg_ref.training import Training
+from ddg_ref.runs import checkpoints, rundir
+from ddg_ref.runs.config import Config
+from ddg_ref.runs.training import Training
+from ddg_ref.tools import locks, processes
+from ddg_ref.tools.files import read_json, write_json
 
 TIMES = "times.json"
 DIVERGED = "diverged.json"

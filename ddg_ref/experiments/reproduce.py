@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ddg_ref import rundir
 from ddg_ref.errors import InputError, choose
 from ddg_ref.experiments import results, tables
 from ddg_ref.experiments.figures import FIGURES
@@ -14,7 +13,9 @@ from ddg_ref.experiments.jobs import WHERE, Job, Watch, check_stored, divergence
 from ddg_ref.experiments.plans import DATA_NAMES, PLANS, TITLES
 from ddg_ref.experiments.published import LABEL, SOURCE
 from ddg_ref.experiments.settings import SCALES, Scale
-from ddg_ref.files import read_json, write_figure, write_json, write_text
+from ddg_ref.runs import rundir
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import read_json, write_figure, write_json, write_text
 
 ALL = "all"
 RUNS = "runs"
@@ -109,7 +110,7 @@ def write(what: str, scale: str, jobs: list[Job], runs: Path, directory: Path) -
     result: dict[str, Any] = {
         "experiment": what,
         "scale": scale,
-        "environment": rundir.environment(),
+        "environment": environment(),
         "seeds": sorted({job.options["seed"] for job in jobs}),
         **evaluate(SCALES[scale], jobs, outcomes, runs),
         "diverged": diverged,

@@ -6,15 +6,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ddg_ref import rundir
-from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError
 from ddg_ref.experiments import staleness
 from ddg_ref.experiments.jobs import TIMES, Job
 from ddg_ref.experiments.prediction import PHASES, predicted_speed_up
 from ddg_ref.experiments.settings import Scale
-from ddg_ref.files import read_json
-from ddg_ref.training import Record
+from ddg_ref.runs import rundir
+from ddg_ref.runs.run import Record
+from ddg_ref.tools.cores import usable_cores
+from ddg_ref.tools.files import read_json
 
 
 @dataclass(frozen=True)

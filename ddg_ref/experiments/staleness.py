@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.arrays import Params, computing, to_host
+from ddg_ref.arrays import Params, to_host
+from ddg_ref.computing import computing
 from ddg_ref.errors import InputError
-from ddg_ref.files import read_json, write_json
 from ddg_ref.modules import Module
-from ddg_ref.training import Training
+from ddg_ref.runs.training import Training
+from ddg_ref.tools.files import read_json, write_json
 
 FILE = "cosines.json"
 

@@ -1,17 +1,17 @@
 """Activations: elementwise, any shape."""
 
-from ddg_ref.arrays import Array, Params, Shape, one_kernel, xp_of
+from ddg_ref.arrays import Array, Fused, Params, Shape, xp_of
 from ddg_ref.layers.base import Layer
 
 
-@one_kernel("T y, T dy", "T dx", "dx = dy * (y > 0)")
+@Fused
 def where_positive(y: Array, dy: Array) -> Array:
     """dy where y > 0, else 0."""
     dx: Array = dy * (y > 0)
     return dx
 
 
-@one_kernel("T y, T dy", "T dx", "dx = dy * (1 - y * y)")
+@Fused
 def through_tanh(y: Array, dy: Array) -> Array:
     """dy (1 - y^2)."""
     dx: Array = dy * (1 - y * y)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_dots, column_sums, one_kernel, per_channel, xp_of
+from ddg_ref.arrays import Array, Fused, Params, Shape, column_dots, column_sums, per_channel, xp_of
 from ddg_ref.errors import InputError, real, whole
 from ddg_ref.layers.base import Layer
 
@@ -19,14 +19,14 @@ class BatchNormCache(NamedTuple):
     variance: Array
 
 
-@one_kernel("T x, T factor, T summand", "T y", "y = x * factor + summand")
+@Fused
 def scale_and_shift(x: Array, factor: Array, summand: Array) -> Array:
     """x (..., C) * factor (C,) + summand (C,)."""
     y = per_channel(np.multiply, x, factor)
     return per_channel(np.add, y, summand, out=y)
 
 
-@one_kernel("T dy, T centred, T a, T b, T c", "T dx", "dx = a * dy - b * centred - c")
+@Fused
 def input_gradient(dy: Array, centred: Array, a: Array, b: Array, c: Array) -> Array:
     """a dy - b centred - c, dy and centred (..., C), a, b and c (C,)."""
     dx = per_channel(np.multiply, dy, a)

@@ -1,4 +1,4 @@
-"""A bounded first-in first-out channel between two neighbouring workers, whose messages carry their batch number."""
+"""A bounded first-in first-out channel between two neighbouring workers, whose messages carry their number."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,11 +12,11 @@ class StoppedError(Exception):
     """Another worker failed or the caller asked to stop; whoever waits gives up."""
 
 
-def paired(batch: int, message: tuple[int, T]) -> T:
-    """The content of a message, which must be that of `batch`. Raises RuntimeError if it is another one's."""
+def paired(number: int, message: tuple[int, T]) -> T:
+    """The content of a message, which must be that of this micro-batch. Raises RuntimeError if it is another one's."""
     arrived, content = message
-    if arrived != batch:
-        raise RuntimeError(f"expected the message of batch {batch}, got that of batch {arrived}")
+    if arrived != number:
+        raise RuntimeError(f"expected the message of micro-batch {number}, got that of {arrived}")
     return content
 
 
@@ -60,15 +60,15 @@ class Channel(Generic[T]):
         """How many messages wait."""
         return len(self._messages)
 
-    def give(self, batch: int, message: T) -> None:
+    def give(self, number: int, message: T) -> None:
         """Append a message. Raises StoppedError if the signal is set before there is room."""
         with self._changed:
             self._wait_until(lambda: len(self._messages) < self._capacity)
-            self._messages.append((batch, message))
+            self._messages.append((number, message))
             self._changed.notify_all()
 
-    def take(self, batch: int) -> T:
-        """Remove the oldest message, which must be that of `batch`: a mismatch is an error, never a wrong pairing.
+    def take(self, number: int) -> T:
+        """Remove the oldest message, which must be that of this micro-batch: a mismatch is an error, no wrong pairing.
 
         Raises StoppedError if the signal is set before one arrives.
         """
@@ -76,7 +76,7 @@ class Channel(Generic[T]):
             self._wait_until(lambda: len(self._messages) > 0)
             message = self._messages.popleft()
             self._changed.notify_all()
-        return paired(batch, message)
+        return paired(number, message)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: self._stop.is_set or ready())

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from ddg_ref.arrays import Array
-from ddg_ref.devices import Message, content
+from ddg_ref.device import Message, content
 from ddg_ref.modules import Pipeline
 from ddg_ref.task import Task
 from ddg_ref.workers.channel import Channel, StopSignal

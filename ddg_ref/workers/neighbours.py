@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ddg_ref.arrays import Array, joined, split
-from ddg_ref.devices import Device
+from ddg_ref.device import Device
 from ddg_ref.task import Task
 
 

@@ -7,7 +7,7 @@ in the order in which papers write it, up through all modules and down again.
 from collections.abc import Generator
 from math import inf
 
-from ddg_ref.arrays import computing
+from ddg_ref.computing import computing
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.schedules import Action, source
 from ddg_ref.task import Progress, Task

@@ -4,7 +4,7 @@ from math import inf
 from threading import Event, Thread
 from time import perf_counter
 
-from ddg_ref.arrays import one_blas_thread, quiet_arithmetic
+from ddg_ref.computing import one_blas_thread, quiet_arithmetic
 from ddg_ref.deadlock import rooms
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline

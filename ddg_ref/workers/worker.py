@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
-from ddg_ref.arrays import Params, total
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
 from ddg_ref.schedules import Action
@@ -55,7 +54,6 @@ def work(
     with K = 2.
     """
     M = module.method.micro_batches
-    grads: list[Params] = []
     for t in range(start, stop):
         for action in task.actions(module.method.schedule(module.k, module.K, t, M), M):
             yield action
@@ -73,8 +71,7 @@ def work(
                 right.give_activation(number, y)
             elif kind == "U":
                 begin("update", t, number)
-                module.update(total(grads), task.gamma(t))
-                grads = []
+                module.update(module.accumulated(), task.gamma(t))
             elif kind == "L":
                 begin("take error", t, batch)
                 dy = right.take_error(number)
@@ -88,8 +85,8 @@ def work(
                     begin("guess", t, batch)
                     dy = right.guess(number)
                 begin("backward", t, batch)
-                dx, part = module.backward(number, dy)
-                grads.append(part)
+                dx, grads = module.backward(number, dy)
+                module.accumulate(grads)
                 begin("give error", t, batch)
                 left.give_error(number, dx)
     return stop

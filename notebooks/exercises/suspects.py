@@ -29,7 +29,7 @@ class WrongBatch(Module):
     """Pairs an error gradient with the newest batch in flight."""
 
     def backward(self, batch: int, dy: Array) -> tuple[Array | None, Params]:
-        self.queue.appendleft(self.queue.pop()._replace(batch=batch))
+        self.queue.appendleft(self.queue.pop()._replace(number=batch))
         self.caches.appendleft(self.caches.pop())
         return super().backward(batch, dy)
 

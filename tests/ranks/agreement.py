@@ -9,12 +9,12 @@ import pytest
 from runs import SMALL, TINY, run_to, tiny_images
 
 from ddg_ref import Config
-from ddg_ref.checkpoints import resume, save
 from ddg_ref.errors import InputError
-from ddg_ref.training import Training
-from ddg_ref.workers import mpi
-from ddg_ref.workers.agreement import installation
-from ddg_ref.workers.mpi import RANK, WORLD
+from ddg_ref.mpi import engine as mpi
+from ddg_ref.mpi.agreement import installation
+from ddg_ref.mpi.engine import RANK, WORLD
+from ddg_ref.runs.checkpoints import resume, save
+from ddg_ref.runs.training import Training
 
 CONFIG = Config(data="tiny", **SMALL | {"engine": "mpi", "modules": 2})
 DIFFERENT = {

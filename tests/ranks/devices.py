@@ -5,9 +5,9 @@ from itertools import product
 from checked import GPUS, REAL, installed
 from networks import Problem, assert_same_bits, evenly, state
 
-from ddg_ref.engines import ENGINES
 from ddg_ref.methods import METHODS
-from ddg_ref.workers.mpi import RANK, WORLD
+from ddg_ref.mpi.engine import RANK, WORLD
+from ddg_ref.runs.engines import ENGINES
 
 PLACES = [("cuda:0",), ("cuda:0", f"cuda:{1 % GPUS}"), ("cpu", "cuda:0")]
 

@@ -5,15 +5,15 @@ from itertools import pairwise, product
 import numpy as np
 from networks import OPTIMIZERS, Problem, assert_same_bits, evenly, state
 
-from ddg_ref.engines import ENGINES
 from ddg_ref.methods import METHODS
-from ddg_ref.workers.mpi import RANK, WORLD
+from ddg_ref.mpi.engine import RANK, WORLD
+from ddg_ref.runs.engines import ENGINES
 
 
 def everything(pipeline):
     """The state, and what is in flight, by name."""
     flights = {
-        f"in flight {module.k} {flight.batch} {name}": array
+        f"in flight {module.k} {flight.number} {name}": array
         for module in pipeline.modules
         for flight in module.queue
         for name, array in ({"x": flight.x} | flight.params).items()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from networks import Problem, assert_same_bits, state
 
-from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
-from ddg_ref.workers.mpi import RANK
-from ddg_ref.workers.mpi_channel import Outgoing
+from ddg_ref.mpi.channel import Outgoing
+from ddg_ref.mpi.engine import RANK
+from ddg_ref.runs.engines import ENGINES
 
 K = 3
 PROBLEM = Problem(cuts=(2, 4), iterations=6)
@@ -103,7 +103,7 @@ def wrong_pairs():
         if RANK == 0:
             give = Outgoing.give
             patch.setattr(Outgoing, "give", lambda self, batch, x: give(self, batch + (batch == 2), x))
-        message = "expected the message of batch 2, got that of batch 3"
+        message = "expected the message of micro-batch 2, got that of 3"
         expect(
             WorkerError,
             f"module 2 failed in take activation of iteration 2: {RuntimeError(message)!r}",
@@ -121,7 +121,7 @@ def wrong_pairs():
     mpi(pipeline, task, 0, 4)
     if RANK == 0:
         pipeline.errors[0][0] = (pipeline.errors[0][0][0] + 1, pipeline.errors[0][0][1])
-    message = "expected the message of batch 2, got that of batch 3"
+    message = "expected the message of micro-batch 2, got that of 3"
     expect(
         WorkerError,
         f"module 1 failed in take error of iteration 4: {RuntimeError(message)!r}",

@@ -5,8 +5,8 @@ import sys
 from runs import SMALL, TINY
 
 from ddg_ref import train
-from ddg_ref.config import Config
-from ddg_ref.workers.launch import rank
+from ddg_ref.mpi.launch import rank
+from ddg_ref.runs.config import Config
 
 how, who = sys.argv[1], int(sys.argv[2])
 config = Config(data="tiny", **SMALL | {"engine": "mpi", "modules": 2})

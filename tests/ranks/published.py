@@ -7,10 +7,11 @@ from small_published import SMALL_CIFAR, cifar_of
 
 from ddg_ref import train
 from ddg_ref.data import official
-from ddg_ref.workers.mpi import RANK
+from ddg_ref.mpi.engine import RANK
+from ddg_ref.runs.rundir import save
 
 url, options, out = sys.argv[1:]
 official.DISTRIBUTIONS["cifar10"] = cifar_of(SMALL_CIFAR, url=url)
 run = train(**json.loads(options), engine="mpi")
 if RANK == 0:
-    run.save(out)
+    save(run, out)

@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 
-from ddg_ref import cli
+from ddg_ref.cli import main as cli
 from ddg_ref.data import Batches
 from ddg_ref.modules import Module
-from ddg_ref.training import Training
-from ddg_ref.workers.launch import rank
+from ddg_ref.mpi.launch import rank
+from ddg_ref.runs.training import Training
 
 PLACES = {
     "loading": [(Batches, "__init__")],

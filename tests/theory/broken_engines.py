@@ -1,5 +1,8 @@
 """ddg_ref's engines, broken in one place each: what the claims about the running system must notice."""
 
+from dataclasses import replace
+
+from ddg_ref.schedules import delayed
 from ddg_ref.task import Task
 from ddg_ref.workers import one_thread
 
@@ -17,12 +20,14 @@ def with_modules(change):
     return engine
 
 
-def _later(module, K):
-    module.delay += module.k < K
+def _delayed_by(delay):
+    """Each module's schedule with another delay. It takes the error gradients that it would have taken then."""
 
+    def change(module, K):
+        method = replace(module.method, schedule=delayed(delay))
+        module.method, module.delay, module.arrival = method, method.delay(module.k, K), method.arrival(module.k, K)
 
-def _sooner(module, K):
-    module.delay = max(0, module.delay - 1)
+    return change
 
 
 def _current_weights(module, K):
@@ -69,8 +74,8 @@ def another_clock(pipeline, task, start, stop):
 
 
 BROKEN = {
-    "delay one too long": with_modules(_later),
-    "delay one too short": with_modules(_sooner),
+    "delay one too long": with_modules(_delayed_by(lambda k, K: K - k + (k < K))),
+    "delay one too short": with_modules(_delayed_by(lambda k, K: max(0, K - k - 1))),
     "current weights instead of stashed": with_modules(_current_weights),
     "stash overwritten in place": with_modules(_update_in_place),
     "an old gradient applied again": with_modules(_gradient_twice),

@@ -11,7 +11,7 @@ import pytest
 from broken_engines import with_modules
 from hypothesis import strategies as st
 
-from ddg_ref.engines import ENGINES
+from ddg_ref.runs.engines import ENGINES
 from theory import bounds, campaign, records
 from theory.__main__ import table, verdict
 from theory.cases import Case

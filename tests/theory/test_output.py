@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ddg_ref import files
 from ddg_ref.errors import WriteError
+from ddg_ref.tools import files
 from theory import audit_report, campaign, records, report
 from theory.__main__ import app
 from theory.audit import Plan

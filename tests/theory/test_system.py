@@ -7,12 +7,12 @@ import pytest
 from broken_engines import BROKEN
 from networks import IN_PROCESS, Problem, assert_same_bits, state
 
-from ddg_ref.engines import ENGINES
 from ddg_ref.experiments import staleness
 from ddg_ref.losses import softmax_cross_entropy
 from ddg_ref.methods import METHODS
 from ddg_ref.modules import Pipeline
 from ddg_ref.optimizers import OptimizerState
+from ddg_ref.runs.engines import ENGINES
 from theory.claims import CLAIMS
 from theory.delayed import ddg
 from theory.system import BITWISE, OPTIMIZERS, NetworkFunction, SystemCase, Watched
@@ -123,7 +123,9 @@ def test_what_a_watched_module_notes(method):
     function = NetworkFunction(problem.network(), problem.cuts, softmax_cross_entropy, problem.batch, problem.dtype)
     pipeline = problem.pipeline(method)
     watched = [Watched(module, function, lambda t: True) for module in pipeline.modules]
-    ENGINES["reference"](Pipeline([*watched], pipeline.errors), problem.task(), 0, 6 + pipeline.delay)
+    ENGINES["reference"](
+        Pipeline([*watched], pipeline.errors, pipeline.guessers), problem.task(), 0, 6 + pipeline.delay
+    )
     for module in watched:
         assert list(module.used) == list(range(6))
         assert len(module.applied) == 6

@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from ddg_ref.errors import LaunchError, reason
 from ddg_ref.modules import Pipeline
+from ddg_ref.mpi import launch
 from ddg_ref.task import Progress, Task
-from ddg_ref.workers import launch, one_thread, threads
+from ddg_ref.workers import one_thread, threads
 
 T = TypeVar("T")
 
@@ -78,14 +79,14 @@ class OverMPI:
 
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         with needing_mpi():
-            from ddg_ref.workers import mpi
+            from ddg_ref.mpi import engine as mpi
         return mpi.run(pipeline, task, start, stop)
 
     def prepare(self, modules: int, stall_timeout: float | None) -> None:
         """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per module."""
         launch.check_launch(modules)
         with needing_mpi():
-            from ddg_ref.workers import mpi
+            from ddg_ref.mpi import engine as mpi
         mpi.PULSE.allow(stall_timeout)
         size = mpi.WORLD.size
         launch.check_world(size, mpi.LIBRARY)
@@ -99,7 +100,7 @@ class OverMPI:
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
         with needing_mpi():
-            from ddg_ref.workers import mpi
+            from ddg_ref.mpi import engine as mpi
         mpi.agree_on(known())
 
     def speaks(self) -> bool:
@@ -108,7 +109,7 @@ class OverMPI:
     def meet(self, stall_timeout: float | None) -> None:
         if launch.rank() is not None:
             with needing_mpi():
-                from ddg_ref.workers import mpi
+                from ddg_ref.mpi import engine as mpi
             mpi.PULSE.allow(stall_timeout)
             mpi.once(lambda: None)
 
@@ -118,7 +119,7 @@ class OverMPI:
 
     def once(self, action: Callable[[], T]) -> T:
         with needing_mpi():
-            from ddg_ref.workers import mpi
+            from ddg_ref.mpi import engine as mpi
         return mpi.once(action)
 
 

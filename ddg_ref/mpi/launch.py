@@ -83,7 +83,7 @@ def abandon(code: int) -> None:
     Other launchers end it by themselves; MPICH's has to be told, over the line that it gives to each rank.
     """
     line = os.environ.get("PMI_FD", "")
-    if "ddg_ref.workers.mpi" not in sys.modules and line.isdecimal():
+    if "ddg_ref.mpi.engine" not in sys.modules and line.isdecimal():
         time.sleep(SPEAKING_SECONDS)
         with suppress(OSError):
             os.write(int(line), b"cmd=abort exitcode=%d\n" % code)

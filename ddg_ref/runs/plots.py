@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ddg_ref.errors import InputError
+from ddg_ref.runs.run import Record, Run
+from ddg_ref.runs.trace import last_iterations
 from ddg_ref.timeline import WAITING, Span
-
-if TYPE_CHECKING:
-    from ddg_ref.training import Record, Run
 
 # Okabe, Ito: colours that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,7 +45,7 @@ def tidy(axes: Axes, **labels: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def learning_curves(histories: Mapping[str, Sequence["Record"]]) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[Record]]) -> Figure:
     """Loss and accuracy of each named run over its epochs: dashed in training, solid on the test set."""
     figure = Picture(9, 3.4)
     left, right = figure.subplots(1, 2)
@@ -106,7 +106,19 @@ def _draw_spans(axes: Axes, spans: Sequence[Span], *, shortest_label: float) -> 
     axes.margins(x=0.005)
 
 
-def comparison(runs: Sequence["Run"]) -> Figure:
+def plot_loss(run: Run) -> Figure:
+    """Training and test loss and accuracy over the epochs."""
+    return learning_curves({run.label: run.history})
+
+
+def plot_timeline(run: Run, iterations: int = 6) -> Figure:
+    """Who was busy when, in the last iterations. Raises InputError if the engine recorded nothing."""
+    if not run.spans:
+        raise InputError(f"timeline: engine {run.config.engine} recorded nothing; train with engine 'threads'")
+    return timeline(last_iterations(run.spans, iterations), title=run.label)
+
+
+def comparison(runs: Sequence[Run]) -> Figure:
     """Runs side by side: test accuracy over epochs, training loss over seconds, and the time of an iteration."""
     figure = Picture(12, 3.6)
     accuracy, loss, time = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""Where a module computes: in host memory, or on a GPU with a stream of its own.
+"""A GPU: modules that compute on it, each in a stream of its own, and arrays on their way between streams.
 
 On a GPU a call returns when its work has been queued, not when it is done. What is queued in one stream is done in
 order; between streams only events say what comes first. So an array that one module gives to another travels with an
@@ -14,19 +14,19 @@ it, and that stream may write to it again at once. Before that it must wait unti
 the sender keeps what it has handed over until it has told its stream to wait for the receiver's copy.
 """
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
-from re import fullmatch
-from typing import Any, TypeAlias
+from typing import Any
 
-from ddg_ref.arrays import Array, Params, cupy, gpu_of, on_host, to_host
+import ddg_ref.gpu.kernels  # noqa: F401 - gives the formulas their kernels
+from ddg_ref.arrays import Array, cupy, gpu_of, on_host, to_host
+from ddg_ref.device import Device, Handed, Message, content
 from ddg_ref.errors import InputError, reason
 
 
-class Handed:
+class Queued(Handed):
     """An array of a GPU on its way to another module.
 
     `ready` is the event after which it may be read. The receiver sets `taken`, the event after which it has been.
@@ -36,78 +36,20 @@ class Handed:
         self.array, self.ready = array, ready
         self.taken: Any = None
 
+    def fetched(self, kept: dict[int, Any]) -> Array:
+        """A copy, made by a stream that nothing else waits in; this thread waits for it, since NumPy cannot.
 
-Message: TypeAlias = Array | Handed
-
-
-def content(message: Message) -> Array:
-    """The array of a message, which is done once the worker that sent it has ended."""
-    return message.array if isinstance(message, Handed) else message
-
-
-class Device(ABC):
-    """Where a module computes; each module has one of its own, also where several of them mean the same GPU."""
-
-    name: str
-
-    @abstractmethod
-    def opened(self) -> AbstractContextManager[None]:
-        """For the block, what this thread computes it computes here. At the end all of it is done."""
-
-    @abstractmethod
-    def place(self, x: Array) -> Array:
-        """`x` here: itself, or a copy of it, if it is done. Does not wait for a copy to a GPU."""
-
-    def place_all(self, arrays: Params) -> Params:
-        """`place` for each of the arrays."""
-        return {name: self.place(array) for name, array in arrays.items()}
-
-    @abstractmethod
-    def hand_over(self, x: Array) -> Message:
-        """`x`, computed here, as another module can receive it."""
-
-    @abstractmethod
-    def receive(self, message: Message) -> Array:
-        """What another module has handed over, here, in memory of this module's own.
-
-        An array without an event must be done.
+        `kept` holds the receiver's streams, by the number of the GPU.
         """
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-class Cpu(Device):
-    """Host memory. Work is done when a call returns, so nothing has to be waited for but what comes from a GPU."""
-
-    name = "cpu"
-
-    def __init__(self) -> None:
-        self._streams: dict[int, Any] = {}
-
-    def opened(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def place(self, x: Array) -> Array:
-        return to_host(x)
-
-    def hand_over(self, x: Array) -> Array:
-        return x
-
-    def receive(self, message: Message) -> Array:
-        return self._fetched(message) if isinstance(message, Handed) else to_host(message)
-
-    def _fetched(self, message: Handed) -> Array:
-        """A copy, made by a stream that nothing else waits in; this thread waits for it, since NumPy cannot."""
-        cuda, index = cupy().cuda, gpu_of(message.array)
+        cuda, index = cupy().cuda, gpu_of(self.array)
         with cuda.Device(index):
-            if index not in self._streams:
-                self._streams[index] = cuda.Stream(non_blocking=True)
-            stream = self._streams[index]
+            if index not in kept:
+                kept[index] = cuda.Stream(non_blocking=True)
+            stream = kept[index]
             with stream:
-                stream.wait_event(message.ready)
-                x = to_host(message.array)
-                message.taken = stream.record(cuda.Event(disable_timing=True))
+                stream.wait_event(self.ready)
+                x = to_host(self.array)
+                self.taken = stream.record(cuda.Event(disable_timing=True))
         return x
 
 
@@ -119,7 +61,7 @@ class Cuda(Device):
         check_gpu(index)
         with cupy().cuda.Device(index):
             self._stream = cupy().cuda.Stream(non_blocking=True)
-        self._given: deque[Handed] = deque()
+        self._given: deque[Queued] = deque()
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -138,17 +80,18 @@ class Cuda(Device):
             return placed
         return x if gpu_of(x) == self.index else self._copy(x)
 
-    def hand_over(self, x: Array) -> Handed:
+    def hand_over(self, x: Array) -> Queued:
         while self._given and (taken := self._given[0].taken) is not None:
             self._stream.wait_event(taken)
             self._given.popleft()
-        handed = Handed(cupy().ascontiguousarray(x), self._record())
+        handed = Queued(cupy().ascontiguousarray(x), self._record())
         self._given.append(handed)
         return handed
 
     def receive(self, message: Message) -> Array:
-        if not isinstance(message, Handed):
-            return self.place(message) if on_host(message) else self._copy(message)
+        if not isinstance(message, Queued):
+            x = content(message)
+            return self.place(x) if on_host(x) else self._copy(x)
         self._stream.wait_event(message.ready)
         x = self._copy(message.array)
         message.taken = self._record()
@@ -201,21 +144,3 @@ def _check_libraries(xp: Any, index: int) -> None:
                 raise InputError(
                     f"device cuda:{index}: {library} cannot be used ({reason(error)}); {INSTALL}"
                 ) from None
-
-
-def device_names(text: str, modules: int) -> list[str]:
-    """The names in `text`. Raises InputError unless there is one for all modules, or one for each."""
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if not fullmatch(r"cpu|cuda:[0-9]{1,3}", name):
-            raise InputError(f"device: expected cpu or cuda:0, cuda:1, ..., got {name!r}; change it")
-    if len(names) not in (1, modules):
-        raise InputError(
-            f"device: expected one for all or one for each of {modules} modules, got {len(names)} ({text}); change it"
-        )
-    return names
-
-
-def make_device(name: str) -> Device:
-    """A device of that name, for one module. Raises InputError if there is no such GPU."""
-    return Cpu() if name == "cpu" else Cuda(int(name.removeprefix("cuda:")))

@@ -15,12 +15,13 @@ from time import perf_counter
 
 import numpy as np
 
-from ddg_ref.arrays import Array, computing, settled
-from ddg_ref.cache import cache_directory
-from ddg_ref.devices import Cpu, Device
+from ddg_ref.arrays import Array, settled
+from ddg_ref.computing import computing
+from ddg_ref.device import Cpu, Device
 from ddg_ref.errors import InputError
 from ddg_ref.layers import Sequential
 from ddg_ref.seeds import Purpose, generator
+from ddg_ref.tools.cache import cache_directory
 
 REPETITIONS = 7
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddg_ref import checkpoints, plots, rundir
-from ddg_ref.config import PATHS, SPLITS, Config, whole_numbers
 from ddg_ref.errors import InputError, WriteError, choose
-from ddg_ref.files import write_figure, write_json
 from ddg_ref.methods import METHOD_OPTIONS, METHODS
-from ddg_ref.training import Run, Training
+from ddg_ref.runs import checkpoints, plots, rundir
+from ddg_ref.runs.config import PATHS, SPLITS, Config, whole_numbers
+from ddg_ref.runs.run import Run
+from ddg_ref.runs.training import Training
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import write_figure, write_json
 
 RESULT, FIGURE = "compare.json", "compare.png"
 
@@ -168,7 +170,7 @@ class Comparison:
         """Write the rows and the figure, and what options were given. Raises WriteError."""
         stored = self.entries[0].training.config.stored()
         config = {name: stored[name] if name in PATHS else value for name, value in options.items()}
-        write_json(self.out / RESULT, {"config": config, "environment": rundir.environment(), "runs": self.rows()})
+        write_json(self.out / RESULT, {"config": config, "environment": environment(), "runs": self.rows()})
         finished = [entry.run for entry in self.entries if entry.run is not None]
         if finished:
             write_figure(self.out / FIGURE, plots.comparison(finished))

@@ -12,7 +12,6 @@ from platform import node, python_version
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from ddg_ref.errors import AgreementError
 
@@ -34,12 +33,6 @@ def installation() -> dict[str, str]:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.read_bytes())
     return {"python": python_version(), "numpy": np.__version__, "ddg_ref's source": digest.hexdigest()[:12]}
-
-
-def kernels() -> str:
-    """The processor for which BLAS computes: another one rounds otherwise."""
-    found = (f"{pool['internal_api']} {pool.get('architecture', '')}" for pool in threadpool_info())
-    return ", ".join(sorted(set(found)))
 
 
 def facts(known: Mapping[str, Any]) -> Facts:

@@ -3,101 +3,43 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import pairwise
 from math import isfinite
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
-
-from ddg_ref.arrays import Array, Params, computing, hosted, keep_freed_memory, quiet_arithmetic, to_host
-from ddg_ref.config import Config
+from ddg_ref.arrays import hosted
+from ddg_ref.computing import keep_freed_memory
 from ddg_ref.data import Batches, Dataset, download_data, load_data
 from ddg_ref.data.door import Data, name_or_dataset
-from ddg_ref.data.samples import check_inputs, check_samples
-from ddg_ref.devices import Cpu, Device, make_device
-from ddg_ref.engines import ENGINES
 from ddg_ref.errors import DivergenceError, InputError, choose, shown
+from ddg_ref.guessers.synthesizers import synthesizers_for
 from ddg_ref.layers import Layer, Sequential
 from ddg_ref.layers.compose import as_layers
-from ddg_ref.losses import LOSSES, Loss
+from ddg_ref.losses import LOSSES
 from ddg_ref.methods import Method
 from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
+from ddg_ref.runs.config import Config
+from ddg_ref.runs.devices import make_device
+from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.evaluation import evaluate
+from ddg_ref.runs.run import Record, Run
 from ddg_ref.seeds import Purpose, generator
 from ddg_ref.splitting import balance, check_cuts, check_module_count
-from ddg_ref.synthesizers import synthesizers_for
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
-EVALUATION_BATCH = 250
 LARGE_INPUT = 10
 """Inputs of about 1 are what weights and steps are made for; pixels from 0 to 255 let the loss grow out of bounds."""
-
-
-class Record(NamedTuple):
-    """The state of a run at the end of an epoch, or of the run.
-
-    Training loss and accuracy are means over the samples since the last record, each at the weights of its own
-    iteration; test loss and accuracy are those of the weights of all modules at the end of `iteration`. `seconds` of
-    training since the start, without evaluation.
-    """
-
-    epoch: int
-    iteration: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-
-
-def in_batches(x: Array) -> list[Array]:
-    """x (N, ...) in parts of EVALUATION_BATCH rows; views, not copies."""
-    return [x[i : i + EVALUATION_BATCH] for i in range(0, len(x), EVALUATION_BATCH)]
-
-
-def infer(network: Sequential, params: Params, stats: Params, x: Array, device: Device | None = None) -> list[Array]:
-    """The network's outputs for x (N, ...), as in evaluation: (n, C) in host memory for each part of `in_batches`.
-
-    Computed on `device` or in host memory, one part after the other, so that memory does not grow with N.
-    """
-    device = device or Cpu()
-    with computing(), device.opened():
-        params, stats = device.place_all(params), device.place_all(stats)
-        return [to_host(network.infer(params, stats, device.place(part))) for part in in_batches(x)]
-
-
-def evaluate(
-    network: Sequential,
-    params: Params,
-    stats: Params,
-    x: Array,
-    y: Array,
-    loss: Loss,
-    device: Device | None = None,
-) -> tuple[float, float]:
-    """Mean loss and exact accuracy over all samples of x (N, ...), y (N,), computed on `device` or in host memory.
-
-    Raises InputError unless x and y are such as a Dataset may hold.
-    """
-    x = check_inputs("evaluate", x)
-    x, y = check_samples("evaluate", x, y, network.output_shape(x.shape[1:])[-1])
-    total, correct = 0.0, 0
-    with computing():
-        for output, labels in zip(infer(network, params, stats, x, device), in_batches(y), strict=True):
-            total += float(loss(output, labels)[0]) * len(labels)
-            correct += int((output.argmax(axis=1) == labels).sum())
-    return total / len(x), correct / len(x)
 
 
 def make_network(config: Config, data: Dataset, layers: Iterable[Layer] | None = None) -> Sequential:
@@ -213,7 +155,9 @@ class Training:
             return []
         if self.config.split == "count":
             return balance([1.0] * n, K)
-        from ddg_ref.costs import remembered_costs  # whoever does not measure need not wait for what measuring imports
+        from ddg_ref.runs.costs import (
+            remembered_costs,  # whoever does not measure need not wait for what measuring imports
+        )
 
         return balance(remembered_costs(self.network, self.batches.x[: self.batches.size], self.devices[0]), K)
 
@@ -302,7 +246,7 @@ class Training:
         device = pipeline.modules[0].device
         return evaluate(self.network, pipeline.params, pipeline.stats, data.x_test, data.y_test, self.task.loss, device)
 
-    def result(self) -> "Run":
+    def result(self) -> Run:
         """What has come of it so far, the same in every process."""
         history, weights, spans, milliseconds = self.engine.once(
             lambda: (
@@ -330,80 +274,6 @@ class Training:
             input_shape=self.data.input_shape,
             spans=spans,
         )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training run.
-
-    `id` tells it from every other run; its checkpoints have it too. `weights` holds parameters and running statistics
-    by name, "layer.name", the layer counted in the whole network.
-    `modules` says for each module which layers and how many parameters it has. `milliseconds_per_iteration` is the
-    median over iterations, without evaluation; None if fewer than two iterations of one epoch were run. A GPU's times
-    are seen only where the host waits, at records and checkpoints: there each iteration counts with the mean since the
-    one before.
-    """
-
-    id: str
-    config: Config
-    history: list[Record]
-    weights: Params
-    final_test_accuracy: float
-    milliseconds_per_iteration: float | None
-    modules: list[dict[str, Any]]
-    network: Sequential = field(repr=False)
-    input_shape: tuple[int, ...] = field(repr=False)
-    spans: list[Span] = field(repr=False)
-
-    def predict(self, x: Array) -> Array:
-        """The most probable class of each sample: x (N, ...) -> (N,) whole numbers.
-
-        By the outputs that `evaluate` counts, for a run on the CPU bit for bit. Raises InputError for x that a Dataset
-        with samples of the training data's shape would not take, and where numbers become too large on their way.
-        """
-        x = check_inputs("predict", x)
-        if x.shape[1:] != self.input_shape:
-            raise InputError(f"predict: expected samples of shape {self.input_shape}, got x {x.shape}; reshape it")
-        with quiet_arithmetic():
-            x = x.astype(self.config.dtype, copy=False)
-        check_inputs("predict", x)  # what was finite need not be in that precision
-        params = {name: self.weights[name] for name in self.network.parameter_shapes()}
-        stats = {name: self.weights[name] for name in self.network.stats_shapes()}
-        outputs = np.concatenate(infer(self.network, params, stats, x))  # (N, C)
-        finite = np.isfinite(outputs).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                f"predict: expected samples scaled as the training data, got numbers so large in sample "
-                f"{int(np.argmin(finite))} that the network's outputs are not finite; scale x"
-            )
-        classes: Array = outputs.argmax(axis=1)
-        return classes
-
-    def plot_loss(self) -> "Figure":
-        """Training and test loss and accuracy over the epochs."""
-        from ddg_ref import plots
-
-        return plots.learning_curves({self.label: self.history})
-
-    def plot_timeline(self, iterations: int = 6) -> "Figure":
-        """Who was busy when, in the last iterations. Raises InputError if the engine recorded nothing."""
-        from ddg_ref import plots
-        from ddg_ref.timeline import last_iterations
-
-        if not self.spans:
-            raise InputError(f"timeline: engine {self.config.engine} recorded nothing; train with engine 'threads'")
-        return plots.timeline(last_iterations(self.spans, iterations), title=self.label)
-
-    def save(self, directory: str | Path) -> Path:
-        """Write run.json, weights.safetensors and figures into `directory`; see `ddg_ref.rundir`."""
-        from ddg_ref import rundir
-
-        return rundir.save(self, Path(directory))
-
-    @property
-    def label(self) -> str:
-        """A short name for tables and legends."""
-        return f"{self.config.method} K={self.config.modules}"
 
 
 def train(

@@ -12,13 +12,13 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from ddg_ref.data import DATASETS, OFFICIAL
-from ddg_ref.devices import device_names
-from ddg_ref.engines import ENGINES
 from ddg_ref.errors import InputError, choose, shown
 from ddg_ref.losses import LOSSES
 from ddg_ref.methods import METHOD_OPTIONS, METHODS, Method
 from ddg_ref.models import MODELS
 from ddg_ref.optimizers import OPTIMIZERS, Optimizer
+from ddg_ref.runs.devices import device_names
+from ddg_ref.runs.engines import ENGINES
 from ddg_ref.step_sizes import Constant, Harmonic, InverseSqrt, MultiStep, StepSizes, WarmUp
 
 DTYPES = ("float32", "float64")

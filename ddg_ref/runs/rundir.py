@@ -9,17 +9,16 @@ names is in the way, and nothing at all is changed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from platform import machine, platform, python_version
 from stat import S_ISDIR, S_ISREG
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddg_ref import plots
-from ddg_ref.cores import usable_cores
 from ddg_ref.errors import InputError, WriteError, reason
-from ddg_ref.files import (
+from ddg_ref.runs import plots
+from ddg_ref.runs.run import Run
+from ddg_ref.tools.environment import environment
+from ddg_ref.tools.files import (
     is_ours,
     make_folder,
     read_json,
@@ -28,11 +27,6 @@ from ddg_ref.files import (
     write_json,
     write_tensors,
 )
-from ddg_ref.timeline import last_iterations
-from ddg_ref.workers.agreement import kernels
-
-if TYPE_CHECKING:
-    from ddg_ref.training import Run
 
 RESULT = "run.json"
 WEIGHTS = "weights.safetensors"
@@ -207,25 +201,7 @@ def reopen(directory: Path) -> Path:
     return directory
 
 
-def environment() -> dict[str, Any]:
-    """What a figure depends on besides the configuration."""
-    from ddg_ref import __version__
-
-    built: Any = np.show_config(mode="dicts")
-    blas = built["Build Dependencies"]["blas"]  # NumPy's, whatever others have loaded theirs
-    return {
-        "ddg_ref": __version__,
-        "python": python_version(),
-        "numpy": np.__version__,
-        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "kernels": kernels(),
-        "platform": platform(),
-        "machine": machine(),
-        "cores": usable_cores(),
-    }
-
-
-def save(run: "Run", directory: Path) -> Path:
+def save(run: Run, directory: str | Path) -> Path:
     """Write `run` into `directory`: weights, then run.json, which so stands for a whole run, and figures.
 
     run.json: run (an identifier that its checkpoints have too), config, environment, history (one object per record),
@@ -234,6 +210,7 @@ def save(run: "Run", directory: Path) -> Path:
     (kh, kw, c_in, c_out), linear weights (in, out). Raises WriteError if something cannot be written, or would replace
     what ddg_ref did not write.
     """
+    directory = Path(directory)
     make_folder(directory)
     if (directory / RESULT).exists() and not is_of(run, directory):
         raise WriteError(f"{directory} holds another run; choose another directory")
@@ -249,13 +226,13 @@ def save(run: "Run", directory: Path) -> Path:
     }
     write_json(directory / RESULT, result)
     if run.history:
-        write_figure(directory / LOSS, run.plot_loss())
+        write_figure(directory / LOSS, plots.plot_loss(run))
     if run.spans:
-        write_figure(directory / TIMELINE, plots.timeline(last_iterations(run.spans, 6), title=run.label))
+        write_figure(directory / TIMELINE, plots.plot_timeline(run))
     return directory
 
 
-def save_or_rescue(run: "Run", directory: Path) -> Path:
+def save_or_rescue(run: Run, directory: Path) -> Path:
     """`save`, or if that fails the same into a new folder for temporary files. Raises WriteError that says where."""
     try:
         return save(run, directory)
@@ -265,7 +242,7 @@ def save_or_rescue(run: "Run", directory: Path) -> Path:
         raise rescue(run, error) from error
 
 
-def rescue(run: "Run", error: WriteError) -> WriteError:
+def rescue(run: Run, error: WriteError) -> WriteError:
     """`run` is written into a new folder for temporary files: an error that says so besides what went wrong before."""
     try:
         elsewhere = Path(mkdtemp(prefix="ddg_ref-"))
@@ -275,7 +252,7 @@ def rescue(run: "Run", error: WriteError) -> WriteError:
     return WriteError(f"{error}; the run has been written to {elsewhere} instead")
 
 
-def is_of(run: "Run", directory: Path) -> bool:
+def is_of(run: Run, directory: Path) -> bool:
     """Whether the result in `directory` is that of this run."""
     try:
         return read_json(directory / RESULT).get("run") == run.id

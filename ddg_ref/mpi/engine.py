@@ -15,20 +15,22 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from mpi4py import MPI
 
-from ddg_ref.arrays import Array, Params, Shape, computing, hosted, to_host
+from ddg_ref.arrays import Array, Params, Shape, hosted, to_host
+from ddg_ref.computing import computing
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Module, Pipeline
+from ddg_ref.mpi import launch
+from ddg_ref.mpi.agreement import check_agreement, facts, installation
+from ddg_ref.mpi.channel import LeftRank, RightRank, Wire, wait_until
+from ddg_ref.mpi.pulse import Pulse
+from ddg_ref.mpi.team import Team
 from ddg_ref.optimizers import OptimizerState
 from ddg_ref.schedules import target
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
-from ddg_ref.workers import launch
-from ddg_ref.workers.agreement import check_agreement, facts, installation, kernels
+from ddg_ref.tools.environment import kernels
 from ddg_ref.workers.channel import StoppedError
-from ddg_ref.workers.mpi_channel import LeftRank, RightRank, Wire, wait_until
 from ddg_ref.workers.neighbours import Data, Guesser, Left, Objective
-from ddg_ref.workers.pulse import Pulse
-from ddg_ref.workers.team import Team
 from ddg_ref.workers.worker import exhaust, recorder, report, work
 
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from mpi4py import MPI
 
 from ddg_ref.arrays import Array, Shape, placed_like, settled, to_host, xp_of
 from ddg_ref.errors import StallError
+from ddg_ref.mpi.pulse import Pulse
 from ddg_ref.workers.channel import StoppedError, paired
 from ddg_ref.workers.neighbours import Left, Right
-from ddg_ref.workers.pulse import Pulse
 
 CAPACITY = 2
 """Messages that may be on their way in one direction before their sender waits: as many as any method leaves waiting at
@@ -102,13 +102,13 @@ class Outgoing:
         self._on_their_way: deque[tuple[MPI.Request, Array]] = deque()
         self.count = 0
 
-    def give(self, batch: int, message: Array) -> None:
+    def give(self, number: int, message: Array) -> None:
         """Send `message`. Waits while CAPACITY messages are on their way."""
         sent = self._hand_over(message)
         while self._on_their_way and (len(self._on_their_way) >= CAPACITY or self._on_their_way[0][0].Test()):
             self._wire.wait(self._on_their_way[0][0])
             self._on_their_way.popleft()
-        request = self._wire.messages.Isend([sent, MPI.BYTE], self._neighbour, batch % self._wire.tags)
+        request = self._wire.messages.Isend([sent, MPI.BYTE], self._neighbour, number % self._wire.tags)
         self._on_their_way.append((request, sent))
         self.count += 1
 
@@ -172,11 +172,12 @@ class Incoming:
 
     def _checked(self, number: int, buffer: Array, status: MPI.Status) -> Array:
         if status.tag != number % self._wire.tags:
-            raise RuntimeError(f"expected the message of batch {number}, got that of batch {status.tag}")
+            raise RuntimeError(f"expected the message of micro-batch {number}, got that of {status.tag}")
         rows, odd_bytes = divmod(status.Get_count(MPI.BYTE), self._sample_bytes)
         if odd_bytes:
             raise RuntimeError(
-                f"batch {number}: expected samples of shape {buffer.shape[1:]}, got {odd_bytes} bytes more than {rows}"
+                f"micro-batch {number}: expected samples of shape {buffer.shape[1:]}, "
+                f"got {odd_bytes} bytes more than {rows}"
             )
         return placed_like(self._model, buffer[:rows])
 

@@ -14,8 +14,8 @@ import numpy as np
 from mpi4py import MPI
 
 from ddg_ref.errors import StallError, WorkerError
-from ddg_ref.workers.mpi_channel import wait_until
-from ddg_ref.workers.pulse import BEAT_SECONDS, Pulse
+from ddg_ref.mpi.channel import wait_until
+from ddg_ref.mpi.pulse import BEAT_SECONDS, Pulse
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""A run from options to results: configuration, training, checkpoints, the run directory, comparisons, figures."""

@@ -1,0 +1,1 @@
+"""What knows nothing of training: files, locks, processes, the terminal."""
