@@ -135,7 +135,7 @@ def check(schedule: Schedule, K: int, M: int = 1, capacity: float | Callable[[in
     for k in range(1, K + 1):
         _check_form(schedule, k, K, M)
     room = capacity if callable(capacity) else lambda a, b: capacity
-    channels, modules = Channels(room), [Life(k) for k in range(1, K + 1)]
+    channels, modules = Channels(room), [Life(k, M) for k in range(1, K + 1)]
     seen: dict[State, int] = {}
     most: dict[tuple[int, int], int] = {}
     for t in range(10 * settled(K)):
@@ -209,4 +209,4 @@ def _state(channels: Channels, modules: list[Life], t: int, M: int) -> State:
         for link, numbers in sorted(channels.waiting.items())
         if numbers
     )
-    return (messages, *(life.since(t, M) for life in modules))
+    return (messages, *(life.since(t) for life in modules))

@@ -19,6 +19,8 @@ from ddg_ref.schedules import (
     guessing,
     one_forward_one_backward,
     one_late_per_boundary,
+    one_late_per_micro_batch,
+    two_buffers,
     two_late_per_boundary,
 )
 
@@ -54,9 +56,9 @@ class Method:
         """How many iterations pass in module k between a batch's forward and its backward pass."""
         return versions.delay(self.schedule, k, K, self.micro_batches)
 
-    def arrival(self, k: int, K: int) -> int:
-        """How many pass until it takes the batch's error gradient: more than the delay if it goes back on a guess."""
-        return versions.arrival(self.schedule, k, K, self.micro_batches)
+    def lag(self, k: int, K: int) -> int:
+        """How many pass until it is done with the batch: more than the delay if it learns or updates later."""
+        return versions.lag(self.schedule, k, K, self.micro_batches)
 
     @cached_property
     def guesses(self) -> bool:
@@ -118,6 +120,30 @@ METHODS = {
         # forward pass. That is the same weights at every moment as ddg, bit for bit; only the name differs.
         # Narayanan et al., SOSP 2019.
         Method("pipedream", "pipelined batches, weight stashing", one_late_per_boundary),
+        # One forward, one backward on micro-batches, without a flush; all modules update once per batch, when the last
+        # gradient of it has reached all: with M >= K-1 after the forward passes of the next one. So that one goes
+        # forward with weights that are one update old, in every module alike: w(t+1) = w(t) - gamma grad f_t(w(t-1)),
+        # K > 1. In flight: K-k+1 micro-batches, two versions of the weights. Exact, at w(t-1).
+        # Narayanan et al., ICML 2021.
+        Method(
+            "2bw",
+            "two weight buffers",
+            two_buffers,
+            micro_batches=4,
+            options=("micro_batches",),
+        ),
+        # The same without the wait: each module updates as soon as it has the last gradient, and goes back with the
+        # weights of the moment. So at most ceil((K-k)/M) updates lie between a micro-batch's forward and its backward
+        # pass, and nothing is kept but caches (and weights, for checkpoints alone). Not exact, but for module K, where
+        # nothing lies between; the fewer updates, the nearer. PACI, arXiv 2606.07881.
+        Method(
+            "paci",
+            "accumulated gradients, current weights",
+            one_late_per_micro_batch,
+            weights="current",
+            micro_batches=4,
+            options=("micro_batches",),
+        ),
         # Module k < K does not wait for any error gradient: a small network guesses it from the module's output. The
         # error gradient that module k+1 passes down an iteration later, itself made from a guess, is what the
         # synthesizer learns from. In flight: one batch's caches, two outputs. Nothing is exact but in module K.

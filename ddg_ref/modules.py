@@ -30,8 +30,8 @@ class Module:
 
     `queue` holds the micro-batches in flight, oldest first, `caches` what their backward passes need. A cache goes
     straight into backward and is kept by nobody else, so that it is freed layer by layer on the way. A module that
-    `replays` keeps none: it computes them from the input, when it goes back. `gradient` is what the next update will
-    apply, as far as it has come. A batch that is not split is a micro-batch of the same number.
+    `replays` keeps none: it computes them from the input, when it goes back. `gradients` holds what the update of each
+    batch will apply, as far as it has come. A batch that is not split is a micro-batch of the same number.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Module:
         device: Device | None = None,
     ) -> None:
         self.k, self.K, self.method, self.layers = k, K, method, layers
-        self.delay, self.arrival = method.delay(k, K), method.arrival(k, K)
+        self.delay, self.lag = method.delay(k, K), method.lag(k, K)
         self.replays = method.stored == "inputs" and self.delay > 0  # else the weights are the same: nothing to replay
         self.stashes = method.weights == "forward" or not self.replays
         self.device = Cpu() if device is None else device
@@ -55,7 +55,7 @@ class Module:
             self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
-        self.gradient: Params = {}
+        self.gradients: dict[int, Params] = {}
 
     def forward(self, number: int, x: Array) -> Array:
         """Output for `x`, with the present weights; what backward needs joins the queue."""
@@ -93,14 +93,9 @@ class Module:
         """What backward needs, for the micro-batch whose input is `x`."""
         return self.layers.forward(params, x)[1] if self.replays else self.caches.popleft()
 
-    def accumulate(self, grads: Params) -> None:
-        """Add to `gradient`, what the next update will apply."""
-        self.gradient = added(self.gradient, grads) if self.gradient else grads
-
-    def accumulated(self) -> Params:
-        """The sum of all gradients since it was last asked for."""
-        gradient, self.gradient = self.gradient, {}
-        return gradient
+    def accumulate(self, batch: int, grads: Params) -> None:
+        """Add to what the update of a batch will apply."""
+        self.gradients[batch] = added(self.gradients[batch], grads) if batch in self.gradients else grads
 
     def update(self, grads: Params, gamma: float) -> None:
         """Step from the present weights along a gradient; the queue goes on referring to the old weights."""
@@ -178,4 +173,4 @@ class Pipeline:
     @property
     def delay(self) -> int:
         """Iterations until all is used that is in flight once the last batch has been forward: a drain's length."""
-        return max(module.arrival for module in self.modules)
+        return max(module.lag for module in self.modules)

@@ -79,6 +79,28 @@ def one_forward_one_backward(k: int, K: int, t: int, M: int) -> list[Action]:
     return [*actions, Action("U", t)]
 
 
+def one_late_per_micro_batch(k: int, K: int, t: int, M: int) -> list[Action]:
+    """One forward, one backward, and never a flush: an error gradient takes a micro-batch to cross a boundary.
+
+    A batch's update comes as soon as its last gradient does (PACI, arXiv 2606.07881). With M = 1 it is DDG's schedule.
+    """
+    actions = []
+    for n in parts(t, M):
+        back = n - (K - k)
+        actions += [Action("F", n), Action("B", back)]
+        if back % M == M - 1:
+            actions.append(Action("U", back // M))
+    return actions
+
+
+def two_buffers(k: int, K: int, t: int, M: int) -> list[Action]:
+    """The same, but all modules update together, at the end of an iteration by which the last gradient has reached all:
+    the next one, if M >= K-1. So a module needs two versions of its weights (Narayanan et al., ICML 2021).
+    """
+    actions = [action for action in one_late_per_micro_batch(k, K, t, M) if action.kind != "U"]
+    return [*actions, Action("U", t - -(-(K - 1) // M))]
+
+
 def guessing(k: int, K: int, t: int, M: int) -> list[Action]:
     """Module k < K goes back on a guess at once; the guesser learns last, by then the true one has had time to come."""
     if k == K:

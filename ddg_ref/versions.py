@@ -8,21 +8,29 @@ from ddg_ref.errors import ScheduleError
 from ddg_ref.schedules import Action, Schedule, endless, existing, text
 
 
-class Backward(NamedTuple):
-    """A backward pass of one module, seen from its weights, whose versions count its updates."""
+class Applied(NamedTuple):
+    """A gradient that a module applies, seen from its weights, whose versions count its updates."""
 
     number: int
+    """Of the micro-batch."""
     forward: int
-    """The version that the forward pass of the micro-batch used."""
+    """The version that its forward pass used."""
     present: int
-    """The version at the backward pass, which the update changes."""
+    """The version that the update changes."""
     iterations: int
-    """How many the module has begun since the forward pass."""
+    """How many the module has begun between its forward and its backward pass."""
 
     @property
     def delay(self) -> int:
         """How many updates old the weights are at which the gradient was taken."""
         return self.present - self.forward
+
+
+class Flight(NamedTuple):
+    """A micro-batch on its way through a module: the version of its forward pass, and the iteration of the last one."""
+
+    version: int
+    iteration: int
 
 
 class Life:
@@ -32,36 +40,43 @@ class Life:
     begins with some version, and does not judge what is done with micro-batches before `first`.
     """
 
-    def __init__(self, k: int, version: int = 0, first: int = 0) -> None:
-        self.k, self.version, self.first = k, version, first
-        self.in_flight: dict[int, tuple[int, int]] = {}  # version and iteration of the forward pass
+    def __init__(self, k: int, M: int, version: int = 0, first: int = 0) -> None:
+        self.k, self.M, self.version, self.first = k, M, version, first
+        self.in_flight: dict[int, Flight] = {}
         self.unlearned: dict[int, int] = {}  # iteration of the forward pass
-        self.gradients: list[int] = []
+        self.gradients: dict[int, Flight] = {}  # which wait for their update; how many iterations they took
 
-    def perform(self, t: int, action: Action) -> Backward | None:
-        """`action`, in iteration t; what there is to say of it if it is a backward pass."""
+    def perform(self, t: int, action: Action) -> list[Applied]:
+        """`action`, in iteration t; the gradients that it applies, if it is an update."""
         kind, number = action
         if kind == "F":
             self._demand(number not in self.in_flight, action, "it is in flight already")
-            self.in_flight[number], self.unlearned[number] = (self.version, t), t
-        elif kind in "BGL" and number < self.first:
-            self.gradients += [] if kind == "L" else [number]
-        elif kind in "BG":
-            self._demand(number in self.in_flight, action, "its forward pass does not come before it")
-            oldest = next(iter(self.in_flight))
-            self._demand(number == oldest, action, f"micro-batch {oldest} went forward first, so it goes back first")
-            version, began = self.in_flight.pop(number)
-            self.gradients.append(number)
-            if kind == "B":
-                del self.unlearned[number]
-            return Backward(number, version, self.version, t - began)
+            self.in_flight[number], self.unlearned[number] = Flight(self.version, t), t
+        elif kind == "U":
+            return self._update(action)
+        elif number < self.first:
+            self.gradients |= {} if kind == "L" else {number: Flight(self.version, 0)}
         elif kind == "L":
             self._demand(number in self.unlearned, action, "its forward pass does not come before it")
             del self.unlearned[number]
         else:
-            self._demand(bool(self.gradients or self.first), action, "there is no gradient to apply")
-            self.version, self.gradients = self.version + 1, []
-        return None
+            self._demand(number in self.in_flight, action, "its forward pass does not come before it")
+            oldest = next(iter(self.in_flight))
+            self._demand(number == oldest, action, f"micro-batch {oldest} went forward first, so it goes back first")
+            version, began = self.in_flight.pop(number)
+            self.gradients[number] = Flight(version, t - began)
+            if kind == "B":
+                del self.unlearned[number]
+        return []
+
+    def _update(self, action: Action) -> list[Applied]:
+        own = [number for number in self.gradients if number // self.M == action.number]
+        late = [number for number in self.in_flight if number // self.M == action.number]
+        self._demand(bool(own) or action.number * self.M < self.first, action, "there is no gradient to apply")
+        self._demand(not late, action, f"micro-batch {late[:1]} has not gone back")
+        applied = [(number, self.gradients.pop(number)) for number in own]
+        self.version += 1
+        return [Applied(number, version, self.version - 1, took) for number, (version, took) in applied]
 
     @property
     def busy(self) -> str:
@@ -70,7 +85,7 @@ class Life:
             return f"micro-batch {min(self.in_flight)} goes forward and never back"
         if self.unlearned:
             return f"the error gradient of micro-batch {min(self.unlearned)} is never taken"
-        return f"the gradient of micro-batch {self.gradients[0]} is never applied" if self.gradients else ""
+        return f"the gradient of micro-batch {min(self.gradients)} is never applied" if self.gradients else ""
 
     @property
     def size(self) -> int:
@@ -79,18 +94,20 @@ class Life:
 
     def copy(self) -> "Life":
         """The same, to go on by itself."""
-        other = Life(self.k, self.version, self.first)
-        other.gradients = list(self.gradients)
+        other = Life(self.k, self.M, self.version, self.first)
         other.in_flight, other.unlearned = dict(self.in_flight), dict(self.unlearned)
+        other.gradients = dict(self.gradients)
         return other
 
-    def since(self, t: int, M: int) -> tuple[object, ...]:
+    def since(self, t: int) -> tuple[object, ...]:
         """What is in it between two iterations, counted from iteration t, before which it has made that many steps."""
+        first = t * self.M
         flights = sorted(
-            (n - t * M, self.version - version, t - began) for n, (version, began) in self.in_flight.items()
+            (n - first, self.version - version, t - began) for n, (version, began) in self.in_flight.items()
         )
-        lessons = sorted((n - t * M, t - began) for n, began in self.unlearned.items())
-        return (*flights, *lessons, *(n - t * M for n in self.gradients))
+        lessons = sorted((n - first, t - began) for n, began in self.unlearned.items())
+        waiting = sorted((n - first, self.version - version) for n, (version, _) in self.gradients.items())
+        return (*flights, *lessons, *waiting)
 
     def _demand(self, condition: bool, action: Action, otherwise: str) -> None:
         if not condition:
@@ -111,18 +128,18 @@ def settled(K: int) -> int:
     return 4 * K + 4
 
 
-def lives(schedule: Schedule, k: int, K: int, M: int, iterations: int) -> Iterator[tuple[Life, Backward | None]]:
-    """The life of module k after each of its actions in so many iterations, and the backward pass, if that was one."""
-    life = Life(k)
+def lives(schedule: Schedule, k: int, K: int, M: int, iterations: int) -> Iterator[tuple[Life, list[Applied]]]:
+    """The life of module k after each of its actions in so many iterations, and the gradients that this one applied."""
+    life = Life(k, M)
     for t in range(iterations):
         for action in existing(schedule(k, K, t, M), M, endless(M)):
             yield life, life.perform(t, action)
 
 
-def versions(schedule: Schedule, k: int, K: int, M: int = 1, iterations: int | None = None) -> list[Backward]:
-    """The backward passes of module k in the first iterations, from the warm-up on. Raises ScheduleError."""
+def versions(schedule: Schedule, k: int, K: int, M: int = 1, iterations: int | None = None) -> list[Applied]:
+    """The gradients that module k applies in the first iterations, from the warm-up on. Raises ScheduleError."""
     count = settled(K) if iterations is None else iterations
-    return [backward for _, backward in lives(schedule, k, K, M, count) if backward is not None]
+    return [each for _, applied in lives(schedule, k, K, M, count) for each in applied]
 
 
 def held(schedule: Schedule, k: int, K: int, M: int = 1) -> Held:
@@ -130,7 +147,7 @@ def held(schedule: Schedule, k: int, K: int, M: int = 1) -> Held:
     micro_batches, kept = 0, 1
     for life, _ in lives(schedule, k, K, M, settled(K)):
         micro_batches = max(micro_batches, len(life.in_flight))
-        kept = max(kept, len({life.version, *(version for version, _ in life.in_flight.values())}))
+        kept = max(kept, len({life.version, *(flight.version for flight in life.in_flight.values())}))
     return Held(micro_batches, kept)
 
 
@@ -140,18 +157,16 @@ def delay(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
 
     Raises ScheduleError, also if it never goes back.
     """
-    backward = versions(schedule, k, K, M)
-    if not backward:
+    applied = versions(schedule, k, K, M)
+    if not applied:
         raise ScheduleError(f"module {k}: expected backward passes, got none; give it one for each forward pass")
-    return backward[-1].iterations
+    return applied[-1].iterations
 
 
 @cache
-def arrival(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
-    """How many pass until it has taken the batch's error gradient: the delay, or more if it goes back on a guess."""
-    taken = delay(schedule, k, K, M)
-    for t in range(settled(K)):
-        for action in existing(schedule(k, K, t, M), M, endless(M)):
-            if action.kind in "BL":
-                taken = t - action.number // M
-    return taken
+def lag(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
+    """How many pass until module k has done all that it does with a batch: the delay, or more if it learns or updates
+    later.
+    """
+    planned = schedule(k, K, 0, M)
+    return max((-(a.number if a.kind == "U" else a.number // M) for a in planned), default=0)

@@ -2,10 +2,11 @@
 
 from collections import deque
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import IN_PROCESS, OPTIMIZERS, Problem, assert_same_bits, problems, state
 from strategies import seeds
@@ -319,12 +320,16 @@ def test_batch_norm_takes_its_means_over_a_part():
 # 1f1b
 
 
-def accumulated(problem, micro_batches):
-    """Gradient accumulation on one device, with no module, schedule or engine in it: part after part, one update."""
+def accumulated(problem, micro_batches, late=0):
+    """Gradient accumulation on one device, with no module, schedule or engine in it: part after part, one update.
+
+    w(t+1) = w(t) - gamma(t + late) * gradient of batch t at w(t - late).
+    """
     network, optimizer, task = problem.network(), OPTIMIZERS[problem.optimizer], problem.task()
-    params = network.init(np.random.default_rng(problem.seed), problem.dtype)
-    moments = optimizer.init(params)
+    present = network.init(np.random.default_rng(problem.seed), problem.dtype)
+    versions, moments = [present], optimizer.init(present)
     for t in range(problem.iterations):
+        params = versions[max(0, t - late)]
         x, labels = problem.batch(t)
         count = min(micro_batches, len(x))
         grads = []
@@ -332,8 +337,9 @@ def accumulated(problem, micro_batches):
             y, cache = network.forward(params, part)
             dy = softmax_cross_entropy(y, own)[1]
             grads.append(network.gradients(params, cache, dy if count == 1 else dy * (len(part) / len(x))))
-        params, moments = optimizer.update(params, reduce(added, grads), moments, task.gamma(t))
-    return params
+        present, moments = optimizer.update(present, reduce(added, grads), moments, task.gamma(t + late))
+        versions.append(present)
+    return present
 
 
 @given(problems(), ENGINE, st.integers(1, 9))
@@ -357,6 +363,68 @@ def test_1f1b_is_backpropagation_up_to_rounding(problem, engine, micro_batches):
     for a, b in zip(results["bp"], results["1f1b"], strict=True):
         assert (a.iteration, a.size) == (b.iteration, b.size)
         assert a.loss == pytest.approx(b.loss, rel=1e-6)
+
+
+# 2bw and paci
+
+
+@given(problems(), ENGINE, st.integers(1, 9))
+@settings(max_examples=60)
+def test_two_buffers_are_gradient_accumulation_one_update_late(problem, engine, micro_batches):
+    """Later where there are fewer micro-batches than boundaries."""
+    pipeline = problem.run(engine, "2bw", micro_batches=micro_batches)
+    late = -(-(problem.modules - 1) // micro_batches)
+    assert_same_bits(pipeline.params, accumulated(problem, micro_batches, late))
+
+
+def crossing(problem, M):
+    """PACI on K devices, slot by slot: in slot n all go forward on micro-batch n, and module k back on n - (K-k), with
+    the weights of the moment; it updates as soon as it has been back on the last of a batch."""
+    network, optimizer, task, K = problem.network(), OPTIMIZERS[problem.optimizer], problem.task(), problem.modules
+    bounds = [0, *problem.cuts, len(network.steps())]
+    parts = [network.part(a, b) for a, b in pairwise(bounds)]
+    whole = network.init(np.random.default_rng(problem.seed), problem.dtype)
+    w = [{name: whole[name] for name in part.parameter_shapes()} for part in parts]
+    moments, sums = [optimizer.init(own) for own in w], [[] for _ in parts]
+    caches, errors = {}, {}
+    for n in range((problem.iterations + K) * M):
+        t, m = divmod(n, M)
+        x, labels = problem.batch(min(t, problem.iterations - 1))
+        count = min(M, len(x))
+        if t < problem.iterations and m < count:
+            h = split(x, count)[m]
+            for k, part in enumerate(parts):
+                h, caches[k, n] = part.forward(w[k], h)
+            share = len(h) / len(x)
+            dy = softmax_cross_entropy(h, split(labels, count)[m])[1]
+            errors[K - 1, n] = dy if count == 1 else dy * share
+        for k in reversed(range(K)):
+            back = n - (K - 1 - k)
+            if (k, back) in caches:
+                dx, grads = parts[k].backward(w[k], caches.pop((k, back)), errors.pop((k, back)))
+                errors[k - 1, back] = dx
+                sums[k].append(grads)
+            if back % M == M - 1 and sums[k]:
+                w[k], moments[k] = optimizer.update(w[k], reduce(added, sums[k]), moments[k], task.gamma(n // M))
+                sums[k] = []
+    return {name: array for own in w for name, array in own.items()}
+
+
+@given(problems(), ENGINE, st.integers(1, 9))
+@settings(max_examples=60)
+def test_paci_is_the_rule_slot_by_slot(problem, engine, micro_batches):
+    assume(problem.iterations)
+    pipeline = problem.run(engine, "paci", micro_batches=micro_batches)
+    assert_same_bits(pipeline.params, crossing(problem, micro_batches))
+
+
+@given(problems(), ENGINE, st.booleans())
+@settings(max_examples=20)
+def test_paci_without_parts_is_ddg_with_current_weights(problem, engine, drain):
+    paci, current = problem.pipeline("paci", micro_batches=1), problem.pipeline("ddg-current")
+    for pipeline in (paci, current):
+        ENGINES[engine](pipeline, problem.task(), 0, problem.iterations + (pipeline.delay if drain else 0))
+    assert_same_bits(state(paci), state(current))
 
 
 # pipedream

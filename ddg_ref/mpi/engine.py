@@ -67,6 +67,7 @@ class ModuleState(NamedTuple):
     stats: Params
     optimizer_state: OptimizerState
     queue: list[InFlight]
+    gradients: dict[int, Params]
     errors: list[tuple[int, Array]]
     guesser: Guesser | None
     spans: list[Span]
@@ -130,6 +131,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         hosted(module.stats),
         module.optimizer_state.placed(to_host),
         [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
+        {batch: hosted(gradient) for batch, gradient in module.gradients.items()},
         [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
         guesser and guesser.placed(to_host),
         list(activity.spans),
@@ -202,7 +204,8 @@ def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
     def take(state: ModuleState) -> None:
         module, errors = next(others)
         module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
-        module.queue, pipeline.guessers[module.k - 1] = deque(state.queue), state.guesser
+        module.queue, module.gradients = deque(state.queue), state.gradients
+        pipeline.guessers[module.k - 1] = state.guesser
         errors.clear()
         errors.extend(state.errors)
         shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together

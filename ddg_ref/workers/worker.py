@@ -71,7 +71,7 @@ def work(
                 right.give_activation(number, y)
             elif kind == "U":
                 begin("update", t, number)
-                module.update(module.accumulated(), task.gamma(t))
+                module.update(module.gradients.pop(number), task.gamma(t))
             elif kind == "L":
                 begin("take error", t, batch)
                 dy = right.take_error(number)
@@ -86,7 +86,7 @@ def work(
                     dy = right.guess(number)
                 begin("backward", t, batch)
                 dx, grads = module.backward(number, dy)
-                module.accumulate(grads)
+                module.accumulate(batch, grads)
                 begin("give error", t, batch)
                 left.give_error(number, dx)
     return stop

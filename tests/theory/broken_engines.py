@@ -25,7 +25,7 @@ def _delayed_by(delay):
 
     def change(module, K):
         method = replace(module.method, schedule=delayed(delay))
-        module.method, module.delay, module.arrival = method, method.delay(module.k, K), method.arrival(module.k, K)
+        module.method, module.delay, module.lag = method, method.delay(module.k, K), method.lag(module.k, K)
 
     return change
 

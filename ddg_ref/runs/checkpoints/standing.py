@@ -33,7 +33,7 @@ def standing(schedule: Schedule, k: int, K: int, M: int, t: int, batches: int, c
         """Of one action in each iteration, on the batch of so many iterations before."""
         return max(0, min(start - lag, batches))
 
-    life = Life(k, sum(done(-a.number) for a in planned if a.kind == "U"), start * M)
+    life = Life(k, M, sum(done(-a.number) for a in planned if a.kind == "U"), start * M)
     lessons = sum(
         sum(map(count, range(done(-(a.number // M))))) for a in planned if a.kind == "L" and a.number % M == 0
     )
@@ -42,7 +42,7 @@ def standing(schedule: Schedule, k: int, K: int, M: int, t: int, batches: int, c
             life.perform(s, action)
             lessons += action.kind == "L"
     met = {number: version for number, (version, _) in life.in_flight.items()}
-    return Standing(life.version, lessons, met, list(life.unlearned), life.gradients)
+    return Standing(life.version, lessons, met, list(life.unlearned), list(life.gradients))
 
 
 def messages(schedule: Schedule, k: int, K: int, M: int, t: int, count: Callable[[int], int]) -> list[int]:

@@ -133,8 +133,9 @@ def _module(training: Training, module: Module, sample: Shape) -> Iterator[Group
     def put_stats(arrays: Params) -> None:
         module.stats = arrays
 
-    def put_gradient(arrays: Params) -> None:
-        module.gradient = arrays
+    def gradient_of(batch: int) -> Params:
+        found = module.gradients.get(batch, {})
+        return {name: found[name] for name in own if name in found}  # a backward pass ends with the first layer
 
     def put_weights(arrays: Params) -> None:
         module.params, module.optimizer_state = arrays, replace(module.optimizer_state, step=now.steps)
@@ -142,8 +143,13 @@ def _module(training: Training, module: Module, sample: Shape) -> Iterator[Group
     yield group("params", own, lambda: module.params, put_weights)
     yield group("stats", module.layers.stats_shapes(), lambda: module.stats, put_stats)
     yield from _moments(group, "slots", own, module)
-    if now.unapplied:
-        yield group(f"gradient/{k}", own, lambda: module.gradient, put_gradient)
+    for batch in dict.fromkeys(number // method.micro_batches for number in now.unapplied):
+        yield group(
+            f"gradient/{k}/{batch}",
+            own,
+            partial(gradient_of, batch),
+            partial(module.gradients.__setitem__, batch),
+        )
 
     versions: dict[int, Params] = {}
     stashed = sorted(set(now.in_flight.values()) - {now.steps}) if module.stashes else []

@@ -75,7 +75,8 @@ def stands_between_iterations(training: Training) -> bool:
         return False
     for module in training.pipeline.modules:
         now, synthesizer = place(training, module), guesser(training, module)
-        if module.optimizer_state.step != now.steps or bool(module.gradient) != bool(now.unapplied):
+        unapplied = {number // module.method.micro_batches for number in now.unapplied}
+        if module.optimizer_state.step != now.steps or module.gradients.keys() != unapplied:
             return False
         if synthesizer is not None and synthesizer.optimizer_state.step != now.lessons:
             return False
