@@ -69,6 +69,7 @@ TESTS = (
     ("ddg_ref/losses.py", "losses"),
     ("ddg_ref/models.py", "models"),
     ("ddg_ref/optimizers.py", "optimizers"),
+    ("ddg_ref/periods.py", "periods"),
     ("ddg_ref/plots.py", "timeline rundir training"),
     ("ddg_ref/processes.py", "processes"),
     ("ddg_ref/rundir.py", "rundir nothing_is_lost checkpoints"),
@@ -94,7 +95,6 @@ TESTS = (
     ("theory/delayed.py", "theory/delayed"),
     ("theory/pipedream.py", "theory/pipedream"),
     ("theory/problems.py", "theory/problems"),
-    ("theory/speed.py", "theory/speed"),
     ("theory/system.py", "theory/system"),
     ("theory/timing.py", "theory/timing"),
     ("theory/claims/*", "theory/measured theory/claims theory/not_finite theory/matrix"),
@@ -114,7 +114,7 @@ Stages: TypeAlias = Sequence[tuple[str, ...]]
 
 
 def test_files(names: str) -> tuple[str, ...]:
-    """`losses theory/speed` -> tests/test_losses.py, tests/theory/test_speed.py."""
+    """`losses theory/timing` -> tests/test_losses.py, tests/theory/test_timing.py."""
     return tuple(str(Path("tests") / Path(name).parent / f"test_{Path(name).name}.py") for name in names.split())
 
 

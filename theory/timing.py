@@ -1,4 +1,4 @@
-"""The prediction of `theory.speed` against the clock: ddg_ref's threads on this machine.
+"""The prediction of `ddg_ref.periods` against the clock: ddg_ref's threads on this machine.
 
 The times of the modules are measured without any pipeline: every module has its own thread and loops over its own
 work, exchanging nothing. `alone`, they take turns; `together`, all are busy. So a prediction knows nothing of channels,
@@ -27,11 +27,11 @@ from ddg_ref.config import Config
 from ddg_ref.data import Dataset
 from ddg_ref.engines import ENGINES
 from ddg_ref.modules import Module
+from ddg_ref.periods import Times, period
 from ddg_ref.task import Task
 from ddg_ref.timeline import Span
 from ddg_ref.training import Training
 from theory.checks import integer
-from theory.speed import Times, period
 
 PHASES = ("forward", "backward", "update")
 BATCHES = 8
