@@ -45,8 +45,9 @@ class Times:
     """Forward, backward and update times per module, (K,) float64 each (no update: 0), and the latency of a link.
 
     Times are of a whole batch; `parts` is M, the number of micro-batches. `learn` (K,) is what module k needs to train
-    its synthesizer, which the last one has not. Raises InputError for different lengths, no modules, no parts, or a
-    negative time.
+    its synthesizer, which the last one has not. `error` (K,) is the part of the backward time that the error gradient
+    takes, for schedules that split it off (half, if not given). Raises InputError for different lengths, no modules, no
+    parts, or a negative time.
     """
 
     forward: Array
@@ -55,9 +56,10 @@ class Times:
     update: Array = field(default_factory=lambda: np.zeros(0))
     parts: int = 1
     learn: Array = field(default_factory=lambda: np.zeros(0))
+    error: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        for name in ("forward", "backward", "update", "learn"):
+        for name in ("forward", "backward", "update", "learn", "error"):
             given = getattr(self, name)
             if not np.iterable(given):
                 raise InputError(f"{name}: expected a vector, got {shown(given)}; give one time for each module")
@@ -73,6 +75,11 @@ class Times:
                 raise InputError(
                     f"{name}: expected {self.K} times, one per module, got {count}; give one for each module"
                 )
+        if len(self.error) and (len(self.error) != self.K or (self.error > self.backward).any()):
+            raise InputError(
+                f"error: expected {self.K} times, none longer than the module's backward time, which it is a part of, "
+                f"got {shown(self.error)}; make it shorter"
+            )
         real("latency", self.latency, 0)
 
     @property
@@ -80,10 +87,24 @@ class Times:
         """Number of modules."""
         return len(self.forward)
 
+    @property
+    def on_one_device(self) -> float:
+        """What an iteration takes without any pipeline."""
+        return float((self.forward + self.backward + self.update).sum())
+
     def replaying(self) -> Times:
         """The same modules where all but the last go forward once more before they go back: features replay."""
         again = np.append(self.forward[:-1], 0.0)
         return replace(self, backward=self.backward + again)
+
+    def of(self, k: int, kind: str) -> float:
+        """What one action of that kind takes in module k, from 1, as `ddg_ref.schedules` names them."""
+        k -= 1
+        if kind == "U":
+            return float(self.update[k])
+        error = self.error[k] if len(self.error) else self.backward[k] / 2
+        of_the_batch = {"F": self.forward[k], "L": self.learn[k], "I": error, "W": self.backward[k] - error}
+        return float(of_the_batch.get(kind, self.backward[k])) / self.parts
 
     @staticmethod
     def balanced(F: float, B: float, K: int, latency: float = 0.0) -> Times:
@@ -150,7 +171,7 @@ def speedup(times: Times, schedule: str) -> float:
     each = period(times, schedule)
     if each == 0:
         raise InputError("times: expected some work, got none; give forward or backward times > 0")
-    return float((times.forward + times.backward + times.update).sum() / each)
+    return times.on_one_device / each
 
 
 def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float:

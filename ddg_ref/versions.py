@@ -34,6 +34,9 @@ class Life:
     def __init__(self, k: int) -> None:
         self.k, self.version = k, 0
         self.in_flight: dict[int, tuple[int, int]] = {}  # version and iteration of the forward pass
+        self.half_back: dict[
+            int, tuple[int, int]
+        ] = {}  # the same, of those whose parameter gradients are still to come
         self.unlearned: dict[int, int] = {}  # iteration of the forward pass
         self.gradients: list[int] = []
 
@@ -43,14 +46,23 @@ class Life:
         if kind == "F":
             self._demand(number not in self.in_flight, action, "it is in flight already")
             self.in_flight[number], self.unlearned[number] = (self.version, t), t
-        elif kind in "BG":
+        elif kind in "BIG":
             self._demand(number in self.in_flight, action, "its forward pass does not come before it")
             oldest = next(iter(self.in_flight))
             self._demand(number == oldest, action, f"micro-batch {oldest} went forward first, so it goes back first")
             version, began = self.in_flight.pop(number)
-            self.gradients.append(number)
-            if kind == "B":
+            if kind != "G":
                 del self.unlearned[number]
+            if kind != "I":
+                self.gradients.append(number)
+                return Backward(number, version, self.version, t - began)
+            self.half_back[number] = version, began
+        elif kind == "W":
+            self._demand(
+                number in self.half_back, action, "the first half of its backward pass does not come before it"
+            )
+            version, began = self.half_back.pop(number)
+            self.gradients.append(number)
             return Backward(number, version, self.version, t - began)
         elif kind == "L":
             self._demand(number in self.unlearned, action, "its forward pass does not come before it")
@@ -65,6 +77,8 @@ class Life:
         """What is not done yet, in words; empty if nothing is left."""
         if self.in_flight:
             return f"micro-batch {min(self.in_flight)} goes forward and never back"
+        if self.half_back:
+            return f"the parameter gradients of micro-batch {min(self.half_back)} are never computed"
         if self.unlearned:
             return f"the error gradient of micro-batch {min(self.unlearned)} is never taken"
         return f"the gradient of micro-batch {self.gradients[0]} is never applied" if self.gradients else ""
@@ -72,19 +86,26 @@ class Life:
     @property
     def size(self) -> int:
         """How many micro-batches it has still to do with."""
-        return len(self.in_flight) + len(self.unlearned) + len(self.gradients)
+        return len(self.kept) + len(self.unlearned) + len(self.gradients)
+
+    @property
+    def kept(self) -> dict[int, tuple[int, int]]:
+        """What waits for the end of its backward pass: version and iteration of the forward pass."""
+        return self.half_back | self.in_flight
 
     def copy(self) -> "Life":
         """The same, to go on by itself."""
         other = Life(self.k)
         other.version, other.gradients = self.version, list(self.gradients)
-        other.in_flight, other.unlearned = dict(self.in_flight), dict(self.unlearned)
+        other.in_flight, other.half_back = dict(self.in_flight), dict(self.half_back)
+        other.unlearned = dict(self.unlearned)
         return other
 
     def since(self, t: int, M: int) -> tuple[object, ...]:
         """What is in it between two iterations, counted from iteration t, before which it has made that many steps."""
         flights = sorted(
-            (n - t * M, self.version - version, t - began) for n, (version, began) in self.in_flight.items()
+            (n - t * M, self.version - version, t - began, n in self.half_back)
+            for n, (version, began) in self.kept.items()
         )
         lessons = sorted((n - t * M, t - began) for n, began in self.unlearned.items())
         return (*flights, *lessons, *(n - t * M for n in self.gradients))
@@ -98,7 +119,7 @@ class Held(NamedTuple):
     """The most that a module holds at once."""
 
     micro_batches: int
-    """Between their forward and their backward pass."""
+    """Between their forward pass and the end of their backward pass."""
     versions: int
     """Of its weights: the present one, and those that micro-batches in flight have met."""
 
@@ -126,8 +147,8 @@ def held(schedule: Schedule, k: int, K: int, M: int = 1) -> Held:
     """What module k holds at most. Raises ScheduleError."""
     micro_batches, kept = 0, 1
     for life, _ in lives(schedule, k, K, M, settled(K)):
-        micro_batches = max(micro_batches, len(life.in_flight))
-        kept = max(kept, len({life.version, *(version for version, _ in life.in_flight.values())}))
+        micro_batches = max(micro_batches, len(life.kept))
+        kept = max(kept, len({life.version, *(version for version, _ in life.kept.values())}))
     return Held(micro_batches, kept)
 
 
@@ -149,6 +170,6 @@ def arrival(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
     taken = delay(schedule, k, K, M)
     for t in range(settled(K)):
         for action in existing(schedule(k, K, t, M), M, endless(M)):
-            if action.kind in "BL":
+            if action.kind in "BIL":
                 taken = t - action.number // M
     return taken

@@ -15,6 +15,7 @@ LEVELS = [
     ["arrays", "cache", "console", "cores", "errors", "schedules", "seeds", "timeline"],
     ["devices", "files", "locks", "periods", "versions", "data.samples", "layers.images"],
     ["deadlock", "methods", "processes"],
+    ["simulation"],
     ["layers.base", "layers.init", "losses", "optimizers", "step_sizes", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
