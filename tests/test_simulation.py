@@ -232,7 +232,6 @@ def test_a_full_pipeline_holds_what_was_given_before():
             return one_forward_one_backward(k, K, t, M)
         return [Action("F", a), Action("F", b), Action("B", b - M), Action("B", a), Action("U", t)]
 
-    assert check(half_late, 2, 2).period == 1
     first, second = simulate(plan_of(half_late, 2, 2), Times([2.0, 2.0], [4.0, 4.0], parts=2), 2, full=True)
     assert starts(first)[:5] == ["0F0@0", "0F1@1", "0B-1@2", "0B0@4", "0U0@6"]
     assert starts(second)[:5] == ["1F0@1", "1B0@2", "1F1@4", "1B1@5", "1U0@7"]
