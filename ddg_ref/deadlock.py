@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ddg_ref.errors import ScheduleError
 from ddg_ref.schedules import Action, Schedule, endless, existing, parts, source, target, text
 from ddg_ref.versions import Life, settled
+
+Steps: TypeAlias = Sequence[Sequence[tuple[int, Action]]]
+"""One iteration of a `Plan`."""
+
+Room: TypeAlias = Callable[[int, int], float]
+"""How many messages may wait from module a to module b."""
 
 
 class Step(NamedTuple):
@@ -79,6 +85,23 @@ class Channels:
                     f"{text(k, action)} (module {k}): takes a message of micro-batch {action.number} from module "
                     f"{neighbour}, gets that of {came}; let both have the same order"
                 )
+
+
+def between_workers(steps: Steps, room: Room) -> Room:
+    """The same room, but any number of messages may wait between modules of one worker."""
+    worker_of = {k: worker for worker, own in enumerate(steps) for k, _ in own}
+    return lambda a, b: inf if worker_of.get(a) == worker_of.get(b) else room(a, b)
+
+
+def perform_flush(steps: Steps, K: int, room: Room) -> None:
+    """Perform one iteration that begins with nothing in the channels. Raises ScheduleError if it does not come to its
+    end, or leaves something in them."""
+    channels = Channels(between_workers(steps, room))
+    for _ in walk([list(operations(K, 0, own)) for own in steps], channels):
+        pass
+    for (a, b), numbers in channels.waiting.items():
+        if numbers:
+            raise ScheduleError(f"module {b} never takes what module {a} gives for micro-batch {numbers[0]}; let it")
 
 
 def walk(programs: Sequence[Sequence[Operation]], channels: Channels) -> Iterator[Operation]:

@@ -7,23 +7,16 @@ any order in which they can happen: one pass over them, however many modules the
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.deadlock import Channels, Operation, operations, walk
+from ddg_ref.deadlock import Channels, Operation, Room, Steps, between_workers, operations, walk
 from ddg_ref.errors import InputError, whole
 from ddg_ref.periods import Array, Times
 from ddg_ref.schedules import Action, Plan, endless, existing, source, target
-
-Steps: TypeAlias = Sequence[Sequence[tuple[int, Action]]]
-"""One iteration of a `Plan`."""
-
-Room: TypeAlias = Callable[[int, int], float]
-"""How many messages may wait from module a to module b."""
 
 OPERATIONS = 1_000_000
 """So many are played, at most, to see a schedule repeat itself: some seconds."""
@@ -58,7 +51,6 @@ def simulate(
     planned = [plan(t) for t in range(whole("iterations", iterations, 1))]
     worker_of = {k: worker for worker, program in enumerate(planned[0]) for k, _ in program}
     links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
-    apart = {link for link in links if worker_of.get(link[0]) != worker_of.get(link[1])}
     before = {link: _before(planned[0], link, K, M) if full else [] for link in links}
     programs: list[list[Operation]] = []
     for worker in range(len(planned[0])):
@@ -69,7 +61,7 @@ def simulate(
                 program = [(k, action) for k, action in program if existing([action], M, endless(M))]
             programs[-1].extend(operations(K, t, program))
 
-    channels = Channels(lambda a, b: room(a, b) if (a, b) in apart else inf)
+    channels = Channels(between_workers(planned[0], room))
     channels.waiting |= {link: deque(numbers) for link, numbers in before.items()}
     arrivals = {link: deque([0.0] * len(numbers)) for link, numbers in before.items()}
     given = {link: len(numbers) for link, numbers in before.items()}
@@ -95,7 +87,7 @@ def simulate(
             if given[link] >= channels.room(*link):
                 now = max(now, taken[link][given[link] - int(channels.room(*link))])
             given[link] += 1
-            arrivals[link].append(now + (times.latency if link in apart else 0.0))
+            arrivals[link].append(now + (times.latency if worker_of[neighbour] != worker else 0.0))
         clock[worker] = now
     return bars
 

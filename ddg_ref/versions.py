@@ -28,11 +28,12 @@ class Backward(NamedTuple):
 class Life:
     """What passes through one module: the micro-batches in flight, and the versions of its weights that they met.
 
-    Raises ScheduleError for an action that makes no sense after those before it.
+    Raises ScheduleError for an action that makes no sense after those before it; with `in_order` also for one that goes
+    back on another micro-batch than the first one in flight, as the engines do.
     """
 
-    def __init__(self, k: int) -> None:
-        self.k, self.version = k, 0
+    def __init__(self, k: int, *, in_order: bool = True) -> None:
+        self.k, self.version, self.in_order = k, 0, in_order
         self.in_flight: dict[int, tuple[int, int]] = {}  # version and iteration of the forward pass
         self.half_back: dict[
             int, tuple[int, int]
@@ -49,7 +50,8 @@ class Life:
         elif kind in "BIG":
             self._demand(number in self.in_flight, action, "its forward pass does not come before it")
             oldest = next(iter(self.in_flight))
-            self._demand(number == oldest, action, f"micro-batch {oldest} went forward first, so it goes back first")
+            in_turn = number == oldest or not self.in_order
+            self._demand(in_turn, action, f"micro-batch {oldest} went forward first, so it goes back first")
             version, began = self.in_flight.pop(number)
             if kind != "G":
                 del self.unlearned[number]
@@ -95,7 +97,7 @@ class Life:
 
     def copy(self) -> "Life":
         """The same, to go on by itself."""
-        other = Life(self.k)
+        other = Life(self.k, in_order=self.in_order)
         other.version, other.gradients = self.version, list(self.gradients)
         other.in_flight, other.half_back = dict(self.in_flight), dict(self.half_back)
         other.unlearned = dict(self.unlearned)
@@ -131,7 +133,7 @@ def settled(K: int) -> int:
 
 def lives(schedule: Schedule, k: int, K: int, M: int, iterations: int) -> Iterator[tuple[Life, Backward | None]]:
     """The life of module k after each of its actions in so many iterations, and the backward pass, if that was one."""
-    life = Life(k)
+    life = Life(k, in_order=False)
     for t in range(iterations):
         for action in existing(schedule(k, K, t, M), M, endless(M)):
             yield life, life.perform(t, action)

@@ -16,6 +16,7 @@ LEVELS = [
     ["devices", "files", "locks", "periods", "versions", "data.samples", "layers.images"],
     ["deadlock", "methods", "processes"],
     ["simulation"],
+    ["schedule_files"],
     ["layers.base", "layers.init", "losses", "optimizers", "step_sizes", "data.dataset", "data.augment"],
     ["layers.*", "data.*"],
     ["layers.pool", "data.cifar", "data.mnist", "data.fetch"],
