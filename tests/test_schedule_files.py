@@ -121,6 +121,8 @@ REFUSED = {
     "0F0,0B0,0X0": "row 1, column 3: expected an action like 0F0 (stage; F, B, I or W; micro-batch) or nothing, got",
     "0F0,0B": "row 1, column 2: expected an action like 0F0",
     "0F0;0B0": "row 1, column 1: expected an action like 0F0",
+    "F0,0B0": "row 1, column 1: expected an action like 0F0",
+    "0F,0B": "row 1, column 1: expected an action like 0F0",
     "0f0,0b0": "row 1, column 1: expected an action like 0F0",
     "0F0,\0000B0": "row 1, column 2: expected an action like 0F0",
     "0F-1,0B0": "row 1, column 1: expected an action like 0F0",
@@ -223,3 +225,7 @@ def test_micro_batches_may_go_back_the_other_way_round():
     assert versions.held(found, 1, 2, 2) == versions.Held(2, 1)
     with pytest.raises(ScheduleError, match="micro-batch 0 went forward first, so it goes back first"):
         deadlock.check(found, 2, 2)
+
+
+def test_stages_of_one_rank_pass_on_as_much_as_they_like():
+    parse("0F0,0F1,0F2,1F0,1F1,1F2,1B0,1B1,1B2,0B0,0B1,0B2\n").check(room(1))
