@@ -17,19 +17,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import StringIO
+from math import inf
 from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
 
-from ddg_ref.deadlock import Room, perform_flush
+from ddg_ref.deadlock import Room, check, perform_flush
 from ddg_ref.errors import InputError, ScheduleError, reason, shown
 from ddg_ref.periods import Times
 from ddg_ref.schedules import Action, Kind, Schedule, parts, plan_of, text
 from ddg_ref.simulation import simulate
 
-LARGEST = 1 << 20
-"""Bytes of a file."""
+LARGEST = 1 << 19
+"""Bytes of a file: a run keeps its schedule, and so does each of its checkpoints."""
 CELL = re.compile("([0-9]{1,6})([FBIW])([0-9]{1,6})")
 ELSEWHERE = re.compile(r"[0-9]+(UNSHARD|RESHARD|REDUCE_GRAD|SEND_[FB]|RECV_[FB])[0-9]*|\(.*\)OVERLAP_F_B")
 """What PyTorch knows besides."""
@@ -164,6 +165,7 @@ class ScheduleFile:
                     f"row {rank + 1}, column {column + 1}: expected whole backward passes (B) in a schedule that is "
                     f"run, got {text(k, action)}; it can be shown and checked"
                 )
+        check(self, self.K, self.M, inf)
 
 
 @lru_cache(maxsize=16)
@@ -238,3 +240,13 @@ def flushed(schedule: Schedule, K: int, M: int) -> ScheduleFile:
             cells.append((bar.k, bar.action))
         rows.append(tuple(cells))
     return ScheduleFile(tuple(rows))
+
+
+def from_text_or_path(given: str) -> ScheduleFile:
+    """The schedule in a text, which has lines, or else in the file of that name. Raises InputError."""
+    if "\n" not in given:
+        return read(Path(given))
+    try:
+        return parse(given)
+    except InputError as error:
+        raise InputError(f"schedule file: {error}") from None

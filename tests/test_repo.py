@@ -34,6 +34,7 @@ LEVELS = [
     ["config"],
     ["training"],
     ["plots"],
+    ["schedule_report"],
     ["rundir"],
     ["checkpoints"],
     ["comparison", "experiments"],
