@@ -59,6 +59,7 @@ class Subject:
 
     def verdict(self, capacity: int) -> list[str]:
         """Why nobody ever blocks, in a line or two. Raises ScheduleError, which says who does."""
+        whole("capacity", capacity, 1)
         if self.file is None:
             proof = check(self.schedule, self.K, self.M, capacity)
             waiting = max(proof.waiting.values(), default=0)
@@ -163,7 +164,6 @@ class Shown(NamedTuple):
 
 def show(subject: Subject, times: Times, capacity: int, iterations: int | None, width: int) -> Shown:
     """All there is to say. Raises ScheduleError if somebody blocks."""
-    whole("capacity", capacity, 1)
 
     def room(a: int, b: int) -> float:
         return capacity
