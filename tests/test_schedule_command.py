@@ -55,7 +55,7 @@ def test_show_says_all_that_follows_from_a_schedule(ddg):
         "",
         "time     0",
         "module 1 |F0|F1|.....|B0   |..|B1",
-        "module 2 ...|F0|B0   |F1|B1   |...",
+        "module 2 ...|F0|B0   |F1|B1   |.....",
         "",
         "module        on  delay  weights kept  in flight  idle %",
         "     1  module 1      0             1          2    33.3",
