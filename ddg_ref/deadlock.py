@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ddg_ref.errors import ScheduleError
 from ddg_ref.schedules import Action, Schedule, endless, existing, parts, source, target, text
 from ddg_ref.versions import Life, settled
+
+Steps: TypeAlias = Sequence[Sequence[tuple[int, Action]]]
+"""One iteration of a `Plan`."""
+
+Room: TypeAlias = Callable[[int, int], float]
+"""How many messages may wait from module a to module b."""
 
 
 class Step(NamedTuple):
@@ -36,9 +42,9 @@ class Operation(NamedTuple):
     neighbour: int
 
 
-def operations(k: int, K: int, t: int, actions: Sequence[Action]) -> Iterator[Operation]:
-    """What a worker does for these actions, one after the other."""
-    for action in actions:
+def operations(K: int, t: int, program: Sequence[tuple[int, Action]]) -> Iterator[Operation]:
+    """What a worker does for the actions of its modules, one after the other."""
+    for k, action in program:
         step, before, after = Step(k, t, action), source(action, k, K), target(action, k, K)
         if before is not None:
             yield Operation("take", step, before)
@@ -81,22 +87,39 @@ class Channels:
                 )
 
 
-def walk(programs: Sequence[Sequence[Operation]], channels: Channels) -> Iterator[Step]:
-    """Perform what the modules have to do: the steps in an order in which they can happen.
+def between_workers(steps: Steps, room: Room) -> Room:
+    """The same room, but any number of messages may wait between modules of one worker."""
+    worker_of = {k: worker for worker, own in enumerate(steps) for k, _ in own}
+    return lambda a, b: inf if worker_of.get(a) == worker_of.get(b) else room(a, b)
+
+
+def perform_flush(steps: Steps, K: int, room: Room) -> None:
+    """Perform one iteration that begins with nothing in the channels. Raises ScheduleError if it does not come to its
+    end, or leaves something in them."""
+    channels = Channels(between_workers(steps, room))
+    for _ in walk([list(operations(K, 0, own)) for own in steps], channels):
+        pass
+    for (a, b), numbers in channels.waiting.items():
+        if numbers:
+            raise ScheduleError(f"module {b} never takes what module {a} gives for micro-batch {numbers[0]}; let it")
+
+
+def walk(programs: Sequence[Sequence[Operation]], channels: Channels) -> Iterator[Operation]:
+    """Perform what the workers have to do: all of it, in an order in which it can happen.
 
     Raises ScheduleError, which names the first action that never can and what its worker waits for.
     """
     left = [deque(program) for program in programs]
-    moved = True
-    while moved:
-        moved = False
-        for program in left:
-            while program and channels.possible(program[0]):
-                operation = program.popleft()
-                channels.perform(operation)
-                moved = True
-                if operation.does == "do":
-                    yield operation.step
+    worker_of = {operation.step.k: worker for worker, program in enumerate(programs) for operation in program}
+    turns = deque(range(len(left)))  # a worker gets another one for each message that a neighbour has moved
+    while turns:
+        program = left[turns.popleft()]
+        while program and channels.possible(program[0]):
+            operation = program.popleft()
+            channels.perform(operation)
+            yield operation
+            if operation.does != "do" and operation.neighbour in worker_of:
+                turns.append(worker_of[operation.neighbour])
     blocked = [program[0] for program in left if program]
     if blocked:
         raise ScheduleError(_why(min(blocked, key=lambda operation: (operation.step.t, operation.step.k)), channels))
@@ -184,9 +207,11 @@ def _iterate(
     schedule: Schedule, channels: Channels, modules: list[Life], t: int, M: int, count: Callable[[int], int]
 ) -> None:
     K = len(modules)
-    programs = [list(operations(k, K, t, existing(schedule(k, K, t, M), M, count))) for k in range(1, K + 1)]
-    for step in walk(programs, channels):
-        modules[step.k - 1].perform(t, step.action)
+    actions = [(k, existing(schedule(k, K, t, M), M, count)) for k in range(1, K + 1)]
+    programs = [list(operations(K, t, [(k, action) for action in own])) for k, own in actions]
+    for does, step, _ in walk(programs, channels):
+        if does == "do":
+            modules[step.k - 1].perform(t, step.action)
 
 
 def _drain(schedule: Schedule, channels: Channels, modules: list[Life], t: int, M: int) -> None:

@@ -89,14 +89,19 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
-def real(name: str, value: Any) -> float:
-    """`value` as a Python float: NumPy's float64 would widen float32 arrays. Raises InputError unless it is finite."""
+def real(name: str, value: Any, least: float | None = None) -> float:
+    """`value` as a Python float: NumPy's float64 would widen float32 arrays.
+
+    Raises InputError unless it is finite, and `least` or more.
+    """
     try:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     except OverflowError:
         number = inf
     if not isfinite(number):
         raise InputError(f"{name}: expected a finite number, got {shown(value)}; give one")
+    if least is not None and number < least:
+        raise InputError(f"{name}: expected a finite number >= {least}, got {number}; choose a larger one")
     return number
 
 

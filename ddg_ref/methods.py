@@ -63,7 +63,7 @@ class Method:
     @cached_property
     def guesses(self) -> bool:
         """Whether modules with another one above go back on guesses."""
-        return any(action.kind == "G" for action in self.schedule(1, 2, 0, 1))
+        return any(action.kind == "G" for action in self.schedule(1, 2, 0, self.micro_batches))
 
 
 METHODS = {

@@ -8,14 +8,15 @@ performs in iteration t, when each batch is split into M micro-batches:
 A message is taken just before the action that needs it and given just after the action that made it. Everything else
 follows from the list: how old an error gradient is, which weights a batch meets and how many of them are kept
 (`ddg_ref.versions`), whether the workers can ever block each other (`ddg_ref.deadlock`), and how long an iteration
-takes (`ddg_ref.simulation`). What a schedule names of batches that do not exist, before the first or after the last
-one, is left out (`existing`): that is the pipeline's warm-up and its drain.
+takes (`ddg_ref.simulation`). A file may hold a schedule, too (`ddg_ref.schedule_files`). What a schedule names of
+batches that do not exist, before the first or after the last one, is left out (`existing`): that is the pipeline's
+warm-up and its drain.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["F", "B", "U", "G", "L"]
+Kind: TypeAlias = Literal["F", "B", "I", "W", "U", "G", "L"]
 
 
 class Action(NamedTuple):
@@ -23,6 +24,8 @@ class Action(NamedTuple):
 
     F   forward pass of a micro-batch: takes its activation from the left, gives its own to the right.
     B   backward pass: takes the error gradient from the right, gives its own to the left.
+    I   the half of a backward pass that others wait for, the error gradient: as B, but without parameter gradients.
+    W   the other half, at any time later: these. No engine runs I and W yet.
     U   update with the gradients of all backward passes since the last one.
     G   backward pass on a guess of the error gradient: as B, but nothing is taken.
     L   what makes the guesses learns from the error gradient, which it takes from the right.
@@ -35,6 +38,15 @@ class Action(NamedTuple):
 
 
 Schedule: TypeAlias = Callable[[int, int, int, int], Sequence[Action]]
+
+Plan: TypeAlias = Callable[[int], Sequence[Sequence[tuple[int, Action]]]]
+"""What the workers do in iteration t: for each of them (module, action), one after the other. A worker may have several
+modules, and each module has one worker."""
+
+
+def plan_of(schedule: Schedule, K: int, M: int) -> Plan:
+    """One worker for each module."""
+    return lambda t: [[(k, action) for action in schedule(k, K, t, M)] for k in range(1, K + 1)]
 
 
 def parts(batch: int, micro_batches: int) -> range:
@@ -132,14 +144,14 @@ def source(action: Action, k: int, K: int) -> int | None:
     """The neighbour that this action of module k takes a message from, if it takes one."""
     if action.kind == "F":
         return k - 1 if k > 1 else None
-    return k + 1 if action.kind in "BL" and k < K else None
+    return k + 1 if action.kind in "BIL" and k < K else None
 
 
 def target(action: Action, k: int, K: int) -> int | None:
     """The neighbour that this action of module k gives a message to, if it gives one."""
     if action.kind == "F":
         return k + 1 if k < K else None
-    return k - 1 if action.kind in "BG" and k > 1 else None
+    return k - 1 if action.kind in "BIG" and k > 1 else None
 
 
 def text(k: int, action: Action) -> str:

@@ -75,6 +75,12 @@ TESTS = (
     ("ddg_ref/tools/processes.py", "processes"),
     ("ddg_ref/runs/rundir.py", "rundir nothing_is_lost checkpoints"),
     ("ddg_ref/step_sizes.py", "step_sizes"),
+    ("ddg_ref/schedule_files.py", "schedule_files"),
+    ("ddg_ref/runs/schedule_report.py", "schedule_command"),
+    ("ddg_ref/schedules.py", "schedules methods simulation"),
+    ("ddg_ref/simulation.py", "simulation"),
+    ("ddg_ref/versions.py", "schedules schedule_files"),
+    ("ddg_ref/deadlock.py", "schedules schedule_files"),
     ("ddg_ref/seeds.py", "seeds"),
     ("ddg_ref/splitting.py", "splitting"),
     ("ddg_ref/guessers/synthesizers.py", "synthesizers"),
@@ -83,9 +89,6 @@ TESTS = (
     ("ddg_ref/runs/training.py", "computing training door"),
     ("ddg_ref/mpi/*", "mpi stalls"),
     ("ddg_ref/algorithm_1.py", "engines"),
-    ("ddg_ref/schedules.py", "schedules methods"),
-    ("ddg_ref/versions.py", "schedules"),
-    ("ddg_ref/deadlock.py", "schedules"),
     ("ddg_ref/runs/evaluation.py", "training door"),
     ("ddg_ref/runs/run.py", "training door"),
     ("ddg_ref/runs/trace.py", "timeline"),
@@ -103,7 +106,6 @@ TESTS = (
     ("theory/delayed.py", "theory/delayed"),
     ("theory/pipedream.py", "theory/pipedream"),
     ("theory/problems.py", "theory/problems"),
-    ("theory/speed.py", "theory/speed"),
     ("theory/system.py", "theory/system"),
     ("theory/timing.py", "theory/timing"),
     ("theory/claims/*", "theory/measured theory/claims theory/not_finite theory/matrix"),
@@ -123,7 +125,7 @@ Stages: TypeAlias = Sequence[tuple[str, ...]]
 
 
 def test_files(names: str) -> tuple[str, ...]:
-    """`losses theory/speed` -> tests/test_losses.py, tests/theory/test_speed.py."""
+    """`losses theory/timing` -> tests/test_losses.py, tests/theory/test_timing.py."""
     return tuple(str(Path("tests") / Path(name).parent / f"test_{Path(name).name}.py") for name in names.split())
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ddg_ref.methods import METHODS
+from ddg_ref.schedule_files import flushed
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    python -m ddg_ref (.*--out .*)$", README, flags=re.MULTILINE)
@@ -16,6 +19,7 @@ SHORTENED = {
     "compare": ["--epochs", "0"],
     "timeline": ["--count", "1"],
     "reproduce": ["--scale", "smoke"],
+    "schedule": ["--epochs", "0"],
 }
 
 
@@ -38,10 +42,22 @@ def test_commands_are_accepted(command, tmp_path):
     arguments = shlex.split(command)
     arguments[arguments.index("--out") + 1] = str(tmp_path)
     arguments += SHORTENED[arguments[0]]
+    if "mine.csv" in arguments:
+        arguments[arguments.index("mine.csv")] = str(tmp_path / "mine.csv")
+        (tmp_path / "mine.csv").write_text(flushed(METHODS["1f1b"].schedule, 3, 4).text())
     if "--device" in arguments:  # a GPU, which a reader may have
         arguments[arguments.index("--device") + 1] = "cpu"
     done = subprocess.run([sys.executable, "-m", "ddg_ref", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_schedule_looks_as_it_is_shown():
+    example = r"    python -m ddg_ref (schedule show .*)\n\n(    (?:.*\n)*?)\nThe last line"
+    ((command, shown),) = re.findall(example, README)
+    arguments = [sys.executable, "-m", "ddg_ref", *command.split()]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    assert [line.removeprefix("    ") for line in shown.splitlines()] == printed[:-1]
 
 
 def test_linked_files_exist():

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ddg_ref.periods import Times, speedup
 from ddg_ref.tools.files import make_folder, write_figure, write_text
-from theory import bounds, figures, matrix, speed, tables
+from theory import bounds, figures, matrix, tables
 from theory.claims import lemma_1_search
 from theory.examine import examine
 from theory.tables import markdown
@@ -81,11 +82,9 @@ def speeds() -> str:
     schedules = ("bp", "two-phase", "free")
     rows = []
     for K in (1, 2, 4, 16, 256, 4096):
-        times = speed.Times.balanced(1.0, 2.0, K)
-        linked = speed.Times.balanced(1.0, 2.0, K, latency=1e-3)
-        rows.append(
-            [K] + [f"{speed.speedup(times, s):.4g}" for s in schedules] + [f"{speed.speedup(linked, 'free'):.4g}"]
-        )
+        times = Times.balanced(1.0, 2.0, K)
+        linked = Times.balanced(1.0, 2.0, K, latency=1e-3)
+        rows.append([K] + [f"{speedup(times, s):.4g}" for s in schedules] + [f"{speedup(linked, 'free'):.4g}"])
     return markdown(["K", *schedules, "free, latency (F+B)/3000"], rows)
 
 

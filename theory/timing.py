@@ -1,4 +1,4 @@
-"""The prediction of `theory.speed` against the clock: ddg_ref's threads on this machine.
+"""The prediction of `ddg_ref.periods` against the clock: ddg_ref's threads on this machine.
 
 The times of the modules are measured without any pipeline: every module has its own thread and loops over its own
 work, exchanging nothing. `alone`, they take turns; `together`, all are busy. So a prediction knows nothing of channels,
@@ -26,13 +26,13 @@ from ddg_ref.arrays import Array, Params
 from ddg_ref.computing import computing
 from ddg_ref.data import Dataset
 from ddg_ref.modules import Module
+from ddg_ref.periods import Times, period
 from ddg_ref.runs.config import Config
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.runs.training import Training
 from ddg_ref.task import Task
 from ddg_ref.timeline import Span
 from theory.checks import integer
-from theory.speed import Times, period
 
 PHASES = ("forward", "backward", "update")
 BATCHES = 8

@@ -15,7 +15,7 @@ from ddg_ref.tools import locks
 from ddg_ref.tools.console import console
 
 
-@takes_config("method", "modules")
+@takes_config("method", "modules", "schedule_file")
 def compare(
     options: dict[str, Any],
     out: Out,

@@ -7,6 +7,7 @@ import typer
 
 from ddg_ref.cli.compare import compare
 from ddg_ref.cli.reproduce import reproduce
+from ddg_ref.cli.schedule import schedules
 from ddg_ref.cli.stopping import Interrupted
 from ddg_ref.cli.timeline import timeline
 from ddg_ref.cli.train import train
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (train, compare, timeline, reproduce):  # as the help lists them
     app.command()(command)
+app.add_typer(schedules, name="schedule")
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ddg_ref.cli.options import MaybeOut, Overwrite, directory, takes_config
+from ddg_ref.cli.options import MaybeOut, Overwrite, directory, takes_config, was_given
 from ddg_ref.cli.output import milliseconds, printing, progress_of, resuming, silence
 from ddg_ref.cli.stopping import Interrupted, stop_between_iterations
 from ddg_ref.errors import CheckpointError, InputError, WriteError, choose
 from ddg_ref.mpi import launch
-from ddg_ref.runs import checkpoints, rundir
+from ddg_ref.runs import checkpoints, rundir, schedule_report
 from ddg_ref.runs.config import Config
 from ddg_ref.runs.engines import ENGINES, Engine
 from ddg_ref.runs.training import Training
@@ -36,7 +36,16 @@ def train(
     """Train one network and write a run directory: run.json, weights.safetensors, figures."""
     if (out is None) == (resume is None):
         raise InputError("out, resume: expected one of them, a directory to begin a run in or one to go on with")
-    given = {name for name in options if _was_given(context, name)}
+    given = {name for name in options if was_given(context, name)}
+    if "schedule_file" in given:
+        options |= schedule_report.options_of(options, given)
+    begin_or_go_on(options, given, out, resume, overwrite)
+
+
+def begin_or_go_on(
+    options: dict[str, Any], given: set[str], out: Path | None, resume: Path | None, overwrite: bool
+) -> None:
+    """Begin a run in `out`, or go on with the one in `resume`; `given` are the options that somebody chose."""
     engine, patience = ENGINES[choose("engine", options["engine"], ENGINES)], options["stall_timeout"]
     if resume is not None:
         stored_engine, stored_patience = _stored(resume)
@@ -73,11 +82,6 @@ def _stored(resume: Path) -> tuple[Engine, float | None]:
         if stored is not None:
             return ENGINES[stored.engine], stored.stall_timeout
     return ENGINES["mpi" if launch.rank() is not None and find_spec("mpi4py") else "threads"], None
-
-
-def _was_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _check_options(options: dict[str, Any], given: set[str], stored: Config) -> None:

@@ -1,4 +1,4 @@
-"""The speed-up that the model of theory/speed.py predicts from the modules' times under backpropagation.
+"""The speed-up that the model of ddg_ref/periods.py predicts from the modules' times under backpropagation.
 
 Backpropagation lets one module work at a time, so what a module takes there is what it takes alone. With these times
 the model says how fast free-running DDG would be if every module had a core to itself; a machine with fewer cores
@@ -10,8 +10,8 @@ from statistics import median
 
 import numpy as np
 
+from ddg_ref.periods import Times, speedup
 from ddg_ref.timeline import Span
-from theory.speed import Times, speedup
 
 PHASES = ("forward", "backward", "update")
 

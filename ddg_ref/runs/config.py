@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from ddg_ref import schedule_files
 from ddg_ref.data import DATASETS, OFFICIAL
 from ddg_ref.errors import InputError, choose, shown
 from ddg_ref.losses import LOSSES
@@ -19,14 +20,17 @@ from ddg_ref.models import MODELS
 from ddg_ref.optimizers import OPTIMIZERS, Optimizer
 from ddg_ref.runs.devices import device_names
 from ddg_ref.runs.engines import ENGINES
+from ddg_ref.schedule_files import ScheduleFile
 from ddg_ref.step_sizes import Constant, Harmonic, InverseSqrt, MultiStep, StepSizes, WarmUp
 
 DTYPES = ("float32", "float64")
 SPLITS = ("cost", "count")
 SCHEDULES = {"constant": Constant, "multi-step": MultiStep, "harmonic": Harmonic, "inverse-sqrt": InverseSqrt}
 DEFAULT_EPOCHS = 15
-PATHS = ("data", "data_dir")
+PATHS = ("data", "data_dir", "schedule_file")
 """Options that may be paths."""
+FROM_FILE = "custom"
+"""The method whose schedule a file says."""
 
 
 def _option(default: Any, help: str) -> Any:
@@ -64,6 +68,9 @@ class Config:
     )
     synthesizer_lr: float | None = _option(None, "Its step size (dni, 0.003).")
     synthesizer_labels: bool | None = _option(None, "Tell it the labels (dni, off).")
+    schedule_file: str | None = _option(
+        None, "A file that says what each rank does between two updates, in PyTorch's CSV form, in place of a method."
+    )
     modules: int = _option(2, "K, the number of modules the network is cut into.")
     split: str = _option(
         "cost",
@@ -98,9 +105,11 @@ class Config:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(Config).items():
             object.__setattr__(self, name, plain(name, getattr(self, name), hint))
+        if self.schedule_file is not None:
+            self._adopt(schedule_files.from_text_or_path(self.schedule_file))
         for name, valid in (
             ("loss", LOSSES),
-            ("method", METHODS),
+            ("method", METHODS if self.schedule_file is None else [FROM_FILE]),
             ("engine", ENGINES),
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
@@ -136,6 +145,16 @@ class Config:
         self.make_optimizer()
         self.make_schedule(per_epoch=1)
 
+    def _adopt(self, file: ScheduleFile) -> None:
+        """The run keeps what the file says, not where it lies."""
+        file.expect_runnable()
+        if self.method not in (Config.method, FROM_FILE):
+            raise InputError(f"method: expected none beside a schedule file, got {self.method}; leave one of them out")
+        if self.modules != file.K:
+            raise InputError(f"modules: expected {file.K}, as in the schedule file, got {self.modules}; say {file.K}")
+        object.__setattr__(self, "schedule_file", file.text())
+        object.__setattr__(self, "method", FROM_FILE)
+
     def on_engine(self, engine: str) -> "Config":
         """The same run on another engine, less what that one does not have."""
         watches = ENGINES[choose("engine", engine, ENGINES)].watches
@@ -168,7 +187,11 @@ class Config:
 
     def make_method(self) -> Method:
         """The method's row, with the numbers that were given."""
-        row = METHODS[self.method]
+        if self.schedule_file is None:
+            row = METHODS[self.method]
+        else:
+            file = schedule_files.parse(self.schedule_file)
+            row = Method(FROM_FILE, "a schedule file", file, micro_batches=file.M)
         return replace(row, **self._given("method", METHOD_OPTIONS, row.options))
 
     def make_optimizer(self) -> Optimizer:

@@ -1,6 +1,6 @@
 """Pictures of runs. Every function returns a Figure that belongs to no global state and that a notebook shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from ddg_ref.errors import InputError
 from ddg_ref.runs.run import Record, Run
 from ddg_ref.runs.trace import last_iterations
+from ddg_ref.simulation import Bar
 from ddg_ref.timeline import WAITING, Span
 
 # Okabe, Ito: colours that stay apart for colour-blind readers.
@@ -24,6 +25,16 @@ PHASES = {
     "learn": "#882255",
 }
 IDLE = "#DDDDDD"
+ACTIONS = {
+    "F": (PHASES["forward"], "forward"),
+    "B": (PHASES["backward"], "backward"),
+    "G": (PHASES["backward"], "backward, on a guess"),
+    "I": (PHASES["backward"], "backward, error gradient"),
+    "W": ("#F0E442", "backward, parameter gradients"),
+    "U": (PHASES["update"], "update"),
+    "L": (PHASES["learn"], "learn"),
+}
+"""Colour and meaning of an action in the drawing of a schedule."""
 
 
 class Picture(Figure):
@@ -85,6 +96,32 @@ def timelines(runs: Mapping[str, Sequence[Span]]) -> Figure:
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
     panels[0].legend(handles=keys, ncols=len(keys), frameon=False, fontsize="small", **place)
     panels[-1].set_xlabel("milliseconds")
+    return figure
+
+
+def schedule(
+    bars: Sequence[Sequence[Bar]], labels: Sequence[str], name: Callable[[Bar], str], *, title: str = ""
+) -> Figure:
+    """A simulated schedule, one row per worker, the first one at the bottom; each action with its name."""
+    shown = [[bar for bar in own if bar.stop > bar.start] for own in bars]
+    count = max(len(own) for own in shown)
+    figure = Picture(min(60, max(8, 0.35 * count)), 1.2 + 0.5 * len(shown))
+    axes = figure.subplots()
+    for worker, own in enumerate(shown):
+        for bar in own:
+            length = bar.stop - bar.start
+            colour, phase = ACTIONS[bar.action.kind]
+            axes.barh(worker, length, left=bar.start, height=0.8, color=colour, edgecolor="white", label=phase)
+            axes.text(bar.start + length / 2, worker, name(bar), ha="center", va="center", fontsize=7, clip_on=True)
+    seen = {bar.action.kind for own in shown for bar in own}
+    keys = [Patch(color=colour, label=phase) for kind, (colour, phase) in ACTIONS.items() if kind in seen]
+    axes.legend(
+        handles=keys, ncols=len(keys), frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1)
+    )
+    tidy(axes, yticks=range(len(labels)), yticklabels=labels, xlabel="time")
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.grid(False)
+    axes.margins(x=0.005)
     return figure
 
 

@@ -137,6 +137,15 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def write_new(path: Path, text: str) -> None:
+    """Make `text`, which has no place for our mark, the content of `path`. Raises WriteError, also if it is there."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({reason(error)}); make room or name another place") from error
+
+
 def write_tensors(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Make C-contiguous `arrays` by name the content of `path`, a safetensors file. Raises WriteError."""
     with replacing(path) as unfinished:
@@ -144,9 +153,12 @@ def write_tensors(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Make the drawing the content of `path`, a PNG. Raises WriteError."""
+    """Make the drawing the content of `path`, an SVG if it is called so, else a PNG. Raises WriteError."""
     with replacing(path) as unfinished:
-        figure.savefig(unfinished, format="png", metadata={"Software": "ddg_ref (Matplotlib)"})
+        if path.suffix == ".svg":
+            figure.savefig(unfinished, format="svg", metadata={"Title": "Made by `python -m ddg_ref`", "Date": None})
+        else:
+            figure.savefig(unfinished, format="png", metadata={"Software": "ddg_ref (Matplotlib)"})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from inspect import isfunction, signature
@@ -10,13 +9,12 @@ from inspect import isfunction, signature
 import numpy as np
 import pytest
 
-from theory import bounds, checks, pipedream, spectrum, speed, stability
+from theory import bounds, checks, pipedream, spectrum, stability
 from theory.cases import Case
 from theory.delayed import ddg
 from theory.exact import Sequences, all_sequences, expectation, given_history
 from theory.optimizers import SGD, Adam, Momentum
 from theory.problems import split
-from theory.speed import Times
 
 NO_NUMBER = ["1", None, True, 1j, [1.0], np.ones(1), {}, math.nan, math.inf, -math.inf, 10**400, Decimal("NaN")]
 NO_INTEGER = [*NO_NUMBER[:-2], 2.5, 2.0, np.float64(2), Fraction(2)]
@@ -207,34 +205,6 @@ def test_expectations_refuse():
         refused(lambda ceiling=ceiling: expectation(values, listed, ceiling), "ceiling: expected ")
     for bad in (np.ones(7), np.ones((8, 1)), np.float64(1.0)):
         refused(lambda bad=bad: expectation(bad, listed, 1.0), "values: expected one number per sequence, 8")
-
-
-def test_times_refuse():
-    parts = ("forward", "backward", "update", "learn")
-    fine = Times(np.ones(3), np.ones(3))
-    for name in parts:
-        for bad in [*NONNEGATIVE, -np.ones(1)]:
-            refused(lambda name=name, bad=bad: replace(fine, **{name: [1.0, bad, 2.0]}), f"{name}: expected ")
-        for bad in (1.0, None, "abc", np.ones((3, 1))):
-            refused(lambda name=name, bad=bad: replace(fine, **{name: bad}), f"{name}: expected ")
-    for bad in NONNEGATIVE:
-        refused(lambda bad=bad: replace(fine, latency=bad), "latency: expected ")
-        refused(lambda bad=bad: Times.balanced(bad, 1.0, 2), "F: expected ")
-        refused(lambda bad=bad: Times.balanced(1.0, bad, 2), "B: expected ")
-    for bad in (*NO_INTEGER, 0, -1):
-        refused(lambda bad=bad: replace(fine, parts=bad), "parts: expected ")
-        refused(lambda bad=bad: Times.balanced(1.0, 1.0, bad), "K: expected ")
-        refused(lambda bad=bad: speed.simulated_period(fine, "bp", bad), "iterations: expected ")
-        refused(lambda bad=bad: speed.simulate(fine, "bp", bad), "iterations: expected ")
-    nothing = Times(np.zeros(3), np.zeros(3))
-    for schedule in speed.SCHEDULES:
-        refused(lambda schedule=schedule: speed.speedup(nothing, schedule), "period: expected a finite number > 0")
-        refused(lambda schedule=schedule: speed.period(fine, [schedule]), "schedule: expected ")
-
-
-def test_times_may_be_lists_and_are_added_not_joined():
-    listed, arrays = Times([1, 2], [3, 4], update=[0.5, 0.25]), Times(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
-    assert speed.period(listed, "free") == speed.period(arrays, "free") + 0.25
 
 
 def test_the_spectrum_refuses():

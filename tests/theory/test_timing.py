@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ddg_ref.periods import Times
 from ddg_ref.timeline import Span
 from theory.__main__ import app
-from theory.speed import Times
 from theory.timing import PHASES, Plan, Turn, compare, iteration_time, mean_times, period_rows, verdicts, works
 
 SMALL = Plan(width=8, depth=4, batch_size=4, modules=2, iterations=8, turns=2)

@@ -236,6 +236,9 @@ def _config(stored: Any) -> Config:
     names = {option.name for option in fields(Config)}
     if stored.keys() != names:
         raise DamagedError(f"config: expected the options {', '.join(sorted(names))}, got others")
+    text = stored["schedule_file"]
+    if isinstance(text, str) and "\n" not in text:  # which would be taken for a path
+        raise DamagedError("config.schedule_file: expected the text of a schedule file, got something else")
     return Config(**{name: _expect(f"config.{name}", value, hints[name]) for name, value in stored.items()})
 
 

@@ -33,7 +33,8 @@ def standing(schedule: Schedule, k: int, K: int, M: int, t: int, batches: int, c
         """Of one action in each iteration, on the batch of so many iterations before."""
         return max(0, min(start - lag, batches))
 
-    life = Life(k, M, sum(done(-a.number) for a in planned if a.kind == "U"), start * M)
+    steps = sum(done(-a.number) for a in planned if a.kind == "U")
+    life = Life(k, M, version=steps, first=start * M)
     lessons = sum(
         sum(map(count, range(done(-(a.number // M))))) for a in planned if a.kind == "L" and a.number % M == 0
     )

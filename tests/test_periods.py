@@ -1,5 +1,7 @@
 """Closed formulas against the event simulation."""
 
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory.speed import SCHEDULES, Times, period, simulate, simulated_period, speedup
+from ddg_ref.errors import InputError
+from ddg_ref.periods import SCHEDULES, Times, period, simulate, simulated_period, speedup
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -101,16 +104,55 @@ def test_nothing_starts_before_its_messages():
     ("call", "message"),
     [
         (lambda: Times(np.ones(2), np.ones(3)), "backward: expected 2 times"),
-        (lambda: Times(np.ones(0), np.ones(0)), "K: expected an integer >= 1, got 0"),
+        (lambda: Times(np.ones(0), np.ones(0)), "K: expected a whole number >= 1, got 0"),
         (lambda: Times(np.ones(2), np.ones(2), learn=np.ones(3)), "learn: expected 2 times"),
-        (lambda: Times(np.ones(2), np.ones(2), parts=0), "parts: expected an integer >= 1, got 0"),
+        (lambda: Times(np.ones(2), np.ones(2), parts=0), "parts: expected a whole number >= 1, got 0"),
         (lambda: Times(-np.ones(2), np.ones(2)), "forward: expected a finite number >= 0"),
-        (lambda: period(Times.balanced(1, 2, 2), "fast"), "schedule: expected one of bp, two-phase, free"),
+        (lambda: period(Times.balanced(1, 2, 2), "fast"), "unknown schedule 'fast': choose one of bp, two-phase, free"),
         (lambda: Times.balanced(1, 2, 2, -1.0), "latency: expected a finite number >= 0"),
-        (lambda: simulated_period(Times.balanced(1, 2, 2), "bp", 1), "iterations: expected an integer >= 2"),
+        (lambda: simulated_period(Times.balanced(1, 2, 2), "bp", 1), "iterations: expected a whole number >= 2"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+NO_NUMBER = [None, "1", b"1", 1j, [1.0], True, np.ones(1), math.nan, math.inf, -math.inf, 10**400]
+NONNEGATIVE = [*NO_NUMBER, -1, -1e-300]
+NO_INTEGER = [*NO_NUMBER[:-1], 2.5, 2.0, np.float64(2)]
+
+
+def refused(call, starts=""):
+    with pytest.raises(InputError, match=f"^{re.escape(starts)}") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_times_refuse():
+    parts = ("forward", "backward", "update", "learn")
+    fine = Times(np.ones(3), np.ones(3))
+    for name in parts:
+        for bad in [*NONNEGATIVE, -np.ones(1)]:
+            refused(lambda name=name, bad=bad: replace(fine, **{name: [1.0, bad, 2.0]}), f"{name}: expected ")
+        for bad in (1.0, None, "abc", np.ones((3, 1))):
+            refused(lambda name=name, bad=bad: replace(fine, **{name: bad}), f"{name}: expected ")
+    for bad in NONNEGATIVE:
+        refused(lambda bad=bad: replace(fine, latency=bad), "latency: expected ")
+        refused(lambda bad=bad: Times.balanced(bad, 1.0, 2), "F: expected ")
+        refused(lambda bad=bad: Times.balanced(1.0, bad, 2), "B: expected ")
+    for bad in (*NO_INTEGER, 0, -1):
+        refused(lambda bad=bad: replace(fine, parts=bad), "parts: expected ")
+        refused(lambda bad=bad: Times.balanced(1.0, 1.0, bad), "K: expected ")
+        refused(lambda bad=bad: simulated_period(fine, "bp", bad), "iterations: expected ")
+        refused(lambda bad=bad: simulate(fine, "bp", bad), "iterations: expected ")
+    nothing = Times(np.zeros(3), np.zeros(3))
+    for schedule in SCHEDULES:
+        refused(lambda schedule=schedule: speedup(nothing, schedule), "times: expected some work")
+        refused(lambda schedule=schedule: period(fine, [schedule]), "unknown schedule ")
+
+
+def test_times_may_be_lists_and_are_added_not_joined():
+    listed, arrays = Times([1, 2], [3, 4], update=[0.5, 0.25]), Times(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    assert period(listed, "free") == period(arrays, "free") + 0.25

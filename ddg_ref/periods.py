@@ -1,4 +1,7 @@
-"""How long an iteration takes on K devices: closed formulas, and a discrete-event simulation of each schedule.
+"""How long an iteration takes on K devices: closed formulas, and a simulation that follows from their premises alone.
+
+This knows nothing of actions and channels. `ddg_ref.simulation` plays what the workers really do, with any schedule;
+where both know one, they agree to rounding.
 
 Module k needs F_k for a forward, B_k for a backward, U_k for its update; a message to a neighbour takes `latency`, and
 the error gradient leaves before the update. The schedules, and the rows of `ddg_ref.methods` that follow them:
@@ -28,11 +31,12 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from theory.checks import integer, nonnegative, positive, shown
-from theory.problems import Array
+from ddg_ref.errors import InputError, choose, real, shown, whole
 
 SCHEDULES = ("bp", "two-phase", "free", "decoupled", "micro-batch", "synthesizer")
+Array: TypeAlias = npt.NDArray[np.float64]
 Task: TypeAlias = tuple[str, int, int]
 
 
@@ -40,8 +44,10 @@ Task: TypeAlias = tuple[str, int, int]
 class Times:
     """Forward, backward and update times per module, (K,) float64 each (no update: 0), and the latency of a link.
 
-    `parts` is M, the number of micro-batches; `learn` (K,) is what module k needs to train its synthesizer, which the
-    last one has not. Raises ValueError for different lengths, no modules, no parts, or a negative time.
+    Times are of a whole batch; `parts` is M, the number of micro-batches. `learn` (K,) is what module k needs to train
+    its synthesizer, which the last one has not. `error` (K,) is the part of the backward time that the error gradient
+    takes, for schedules that split it off (half, if not given). Raises InputError for different lengths, no modules, no
+    parts, or a negative time.
     """
 
     forward: Array
@@ -50,43 +56,61 @@ class Times:
     update: Array = field(default_factory=lambda: np.zeros(0))
     parts: int = 1
     learn: Array = field(default_factory=lambda: np.zeros(0))
+    error: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        for name in ("forward", "backward", "update", "learn"):
+        for name in ("forward", "backward", "update", "learn", "error"):
             given = getattr(self, name)
             if not np.iterable(given):
-                raise ValueError(f"{name}: expected a vector, got {shown(given)}; give one time for each module")
-            object.__setattr__(self, name, np.array([nonnegative(name, time) for time in given]))
-        integer("K", self.K, 1)
-        integer("parts", self.parts, 1)
+                raise InputError(f"{name}: expected a vector, got {shown(given)}; give one time for each module")
+            object.__setattr__(self, name, np.array([real(name, time, 0) for time in given]))
+        whole("K", self.K, 1)
+        whole("parts", self.parts, 1)
         for name in ("update", "learn"):
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.zeros(self.K))
         for name in ("backward", "update", "learn"):
             count = len(getattr(self, name))
             if count != self.K:
-                raise ValueError(
+                raise InputError(
                     f"{name}: expected {self.K} times, one per module, got {count}; give one for each module"
                 )
-        nonnegative("latency", self.latency)
+        if len(self.error) and (len(self.error) != self.K or (self.error > self.backward).any()):
+            raise InputError(
+                f"error: expected {self.K} times, none longer than the module's backward time, which it is a part of, "
+                f"got {shown(self.error)}; make it shorter"
+            )
+        real("latency", self.latency, 0)
 
     @property
     def K(self) -> int:  # noqa: N802
         """Number of modules."""
         return len(self.forward)
 
+    @property
+    def on_one_device(self) -> float:
+        """What an iteration takes without any pipeline."""
+        return float((self.forward + self.backward + self.update).sum())
+
     def replaying(self) -> Times:
         """The same modules where all but the last go forward once more before they go back: features replay."""
         again = np.append(self.forward[:-1], 0.0)
         return replace(self, backward=self.backward + again)
 
+    def of(self, k: int, kind: str) -> float:
+        """What one action of that kind takes in module k, from 1, as `ddg_ref.schedules` names them."""
+        k -= 1
+        if kind == "U":
+            return float(self.update[k])
+        error = self.error[k] if len(self.error) else self.backward[k] / 2
+        of_the_batch = {"F": self.forward[k], "L": self.learn[k], "I": error, "W": self.backward[k] - error}
+        return float(of_the_batch.get(kind, self.backward[k])) / self.parts
+
     @staticmethod
     def balanced(F: float, B: float, K: int, latency: float = 0.0) -> Times:
         """A network of forward time F and backward time B cut into K equal modules."""
-        integer("K", K, 1)
-        nonnegative("F", F)
-        nonnegative("B", B)
-        return Times(np.full(K, F / K), np.full(K, B / K), latency)
+        whole("K", K, 1)
+        return Times(np.full(K, real("F", F, 0) / K), np.full(K, real("B", B, 0) / K), latency)
 
 
 def period(times: Times, schedule: str) -> float:
@@ -112,7 +136,7 @@ def period(times: Times, schedule: str) -> float:
     synthesizer: the largest of F_k + B_k + U_k + S_k, and of (F_k + F_{k+1} + B_{k+1} + S_k + 2 latency)/2, since what
     module k+1 passes down in one iteration must be there in the next. Only neighbours wait for each other.
     """
-    _check_schedule(schedule)
+    choose("schedule", schedule, SCHEDULES)
     F, B, U, K, latency = times.forward, times.backward, times.update, times.K, times.latency
     if schedule == "bp":
         above = np.arange(K)[::-1]
@@ -140,8 +164,14 @@ def period(times: Times, schedule: str) -> float:
 
 
 def speedup(times: Times, schedule: str) -> float:
-    """Iterations per unit of time, relative to bp on one device: no links, sum F + sum B + sum U."""
-    return float((times.forward + times.backward + times.update).sum() / positive("period", period(times, schedule)))
+    """Iterations per unit of time, relative to bp on one device: no links, sum F + sum B + sum U.
+
+    Raises InputError if there is nothing that takes time.
+    """
+    each = period(times, schedule)
+    if each == 0:
+        raise InputError("times: expected some work, got none; give forward or backward times > 0")
+    return times.on_one_device / each
 
 
 def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float:
@@ -150,7 +180,7 @@ def simulated_period(times: Times, schedule: str, iterations: int = 24) -> float
     Others may still be getting ahead of it. It repeats itself every so many iterations as its slowest cycle spans: over
     a multiple of that many this is `period`.
     """
-    integer("iterations", iterations, 2)
+    whole("iterations", iterations, 2)
     finished = simulate(times, schedule, iterations)
     middle, last = iterations // 2, iterations - 1
     longest = np.max([finished["B", k, last] - finished["B", k, middle - 1] for k in range(times.K)])
@@ -163,8 +193,8 @@ def simulate(times: Times, schedule: str, iterations: int) -> dict[Task, float]:
 
     A task starts when its worker has ended the task before it and all its messages have arrived.
     """
-    _check_schedule(schedule)
-    integer("iterations", iterations, 1)
+    choose("schedule", schedule, SCHEDULES)
+    whole("iterations", iterations, 1)
     waits: dict[Task, int] = {}
     followers: dict[Task, list[tuple[Task, float]]] = {}
     durations: dict[Task, float] = {}
@@ -236,8 +266,3 @@ def _micro_batch_tasks(times: Times, iterations: int) -> Iterator[tuple[Task, fl
                     yield (name(kind, m), k, t), float(durations[k]) / M, needs
         for k in range(K):
             yield ("U", k, t), float(times.update[k]), [(("B", k, t), 0.0)]
-
-
-def _check_schedule(schedule: str) -> None:
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}; pick one of these")
