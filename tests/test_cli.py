@@ -236,7 +236,7 @@ def squeeze(text):
 def test_help_explains_every_option(command):
     done = ddg(command, "--help", env=os.environ | {"COLUMNS": "200", "TERM": "dumb"})
     omitted = {
-        "compare": ("method", "modules"),
+        "compare": ("method", "modules", "schedule_file"),
         "timeline": ("engine", "epochs", "iterations", "checkpoint_every", "drain"),
     }.get(command, ())
     for option in fields(Config):

@@ -146,7 +146,7 @@ REFUSED = {
     "0F0,0I0": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 0, got no 0W0; add it",
     "0F0,0F1,0B0,0B1\n1F0,1B0": "row 2: expected that stage 1 goes forward and back on micro-batches 0 to 1, got no 1",
     "0F0,0B0,0F999999,0B999999": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 9999",
-    "0F0,0B0," + "," * 10**6 + "0Y0": "row 1, column 1000003: expected an action like 0F0",
+    "0F0,0B0," + "," * 400_000 + "0Y0": "row 1, column 400003: expected an action like 0F0",
 }
 
 
@@ -179,10 +179,13 @@ def test_what_is_no_text_is_refused(tmp_path):
             read(type(tmp_path)(place))
 
 
-def test_a_million_idle_steps_are_nothing(tmp_path):
+def test_many_idle_steps_are_nothing_and_a_million_are_too_many(tmp_path):
     path = tmp_path / "long.csv"
-    path.write_text("0F0,0B0" + "," * 10**6)
+    path.write_text("0F0,0B0" + "," * 500_000)
     assert read(path) == parse("0F0,0B0\n")
+    path.write_text("0F0,0B0" + "," * 10**6)
+    with pytest.raises(InputError, match=f"expected at most {LARGEST} bytes, got more"):
+        read(path)
 
 
 def test_ranks_that_block_each_other_are_named():
