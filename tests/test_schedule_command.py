@@ -8,7 +8,8 @@ from runs import TINY, assert_same_run, finish, run_to, small_training
 from safetensors.numpy import load_file
 from test_mpi import ddg as ddg_on_ranks
 
-from ddg_ref import Config, cli
+from ddg_ref import Config
+from ddg_ref.cli import main as cli
 from ddg_ref.errors import CheckpointError, InputError, ScheduleError
 from ddg_ref.methods import METHODS
 from ddg_ref.runs import checkpoints, plots
@@ -270,7 +271,7 @@ def test_a_path_in_a_checkpoint_is_no_schedule(tmp_path, path):
     training = small_training(schedule_file=str(path), modules=3)
     stored = training.config.stored() | {"schedule_file": str(path)}
     with pytest.raises(CheckpointError, match="expected the text of a schedule file, got something else"):
-        checkpoints._config(stored)
+        checkpoints.reading._config(stored)
 
 
 def test_a_config_reads_a_file_once(path):
