@@ -37,7 +37,13 @@ def worst_sum(K: int, gamma_L: Number, T: int) -> Number:
 
 
 def exact_gradients(A: float, L: float, K: int, gamma: float, T: int) -> float:
-    """Conjecture W: S_T <= (L A/T) 2 sum_{t<T} r_t^2 for every L-smooth f, exact gradients, any step. Reached."""
+    """Conjecture W: S_T <= (L A/T) 2 sum_{t<T} r_t^2 for every L-smooth f, exact gradients, gamma L <= g*(K). Reached.
+
+    ValueError for larger steps: there another module may do worse (claim `beyond-the-threshold`).
+    """
+    threshold = bounds.quadratic_threshold(K)
+    if gamma * L > threshold * (1 + 1e-12):
+        raise ValueError(f"gamma: expected gamma L <= {threshold:g}, got {gamma * L:g}; lower the step")
     return L * A / T * worst_sum(K, gamma * L, T)
 
 

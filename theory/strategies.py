@@ -31,9 +31,9 @@ def below_threshold(K: int) -> tuple[float, ...]:
     return tuple(fraction * quadratic_threshold(K) for fraction in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
 
 
-def around_threshold(K: int) -> tuple[float, ...]:
-    """The same, and larger steps too."""
-    return tuple(fraction * quadratic_threshold(K) for fraction in (0.01, 0.3, 0.7, 0.99, 1.0, 1.1, 2.0))
+def up_to_threshold(K: int) -> tuple[float, ...]:
+    """The same, and the threshold itself."""
+    return (*below_threshold(K), quadratic_threshold(K))
 
 
 def below_f(K: int) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ Performance estimation (Drori, Teboulle, Math. Program. 145, 2014; Taylor, Hendr
 products of its gradients. DDG moves the blocks on their own, so there is one Gram matrix per block, and only the
 values tie them together. L = 1 throughout: a step is gamma L, S_T in units of L A, M and nu^2 in units of L^2.
 
-Needs cvxpy and clarabel (`pip install -r requirements-tight.txt`), which nothing else here does.
+Needs cvxpy and clarabel (`pip install cvxpy clarabel`), which nothing else here does.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def solver() -> Any:
         import clarabel  # noqa: F401
         import cvxpy
     except ImportError as error:
-        raise ValueError(
-            f"tight: expected cvxpy and clarabel, got {error}; pip install -r requirements-tight.txt"
-        ) from None
+        raise ValueError(f"tight: expected cvxpy and clarabel, got {error}; pip install cvxpy clarabel") from None
     return cvxpy
 
 

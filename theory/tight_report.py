@@ -71,7 +71,8 @@ class Question:
     def _exact(self, progress: Callable[[str], None]) -> Answer:
         K, T, gamma_L = self.K, self.T, float(self.step)
         worst = tight.worst_sum(K, T, self.step) / T
-        rows = [("Conjecture W: f = (L/2) w_1^2", conjectures.exact_gradients(1.0, 1.0, K, gamma_L, T))]
+        conjectured = " (Conjecture W)" if gamma_L <= bounds.quadratic_threshold(K) else ""
+        rows = [(f"f = (L/2) w_1^2{conjectured}", conjectures.worst_sum(K, gamma_L, T) / T)]
         rows += _applying("Theorem G", lambda: bounds.theorem_g(1.0, 1.0, K, gamma_L, T))
         rows += _applying("Theorem F", lambda: bounds.theorem_f(1.0, 1.0, K, gamma_L, T))
         rows += _applying("Theorem D0", lambda: bounds.theorem_d0(1.0, 1.0, K, gamma_L, T))

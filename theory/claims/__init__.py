@@ -84,6 +84,7 @@ CLAIMS: dict[str, Claim] = {
         worst_constant.NEAR,
         open_worst_cases.W,
         open_worst_cases.V,
+        open_worst_cases.BEYOND,
         reduction.TEXTBOOK,
         reduction.MONOTONE,
         reduction.ORDER,
