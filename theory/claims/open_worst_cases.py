@@ -56,7 +56,10 @@ def check_beyond(case: OneModule, iteration: Iteration) -> Outcome:
     gammas = np.full(case.T + case.K - 1, case.gamma_L)
     run = Run.of(problem, unit, np.zeros((1, case.T), dtype=int), gammas, iteration)
     measured = 2 * float((problem.grad(run.w[:-1]) ** 2).sum())
-    return Outcome(measured, conjectures.worst_sum(case.K, case.gamma_L, case.T), slack=1e-12)
+    of_module_1 = conjectures.worst_sum(case.K, case.gamma_L, case.T)
+    at = f"K = {case.K}, T = {case.T}, gamma L = {case.gamma_L}"
+    note = f"f = w_{case.k}^2/2, {at}: {measured} > {of_module_1}, the sum for w_1^2/2"
+    return Outcome(measured, of_module_1, slack=1e-12, note=note if measured > of_module_1 else "")
 
 
 BEYOND = Claim(
