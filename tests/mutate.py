@@ -100,6 +100,7 @@ TESTS = (
     ("theory/system.py", "theory/system"),
     ("theory/tight*.py", "theory/tight"),
     ("theory/timing.py", "theory/timing"),
+    ("theory/claims/worst_constant.py", "theory/worst_case"),
     ("theory/claims/*", "theory/measured theory/claims theory/not_finite theory/matrix"),
     ("theory/matrix.py", "theory/matrix"),
     ("theory/records.py", "theory/output theory/verify"),
