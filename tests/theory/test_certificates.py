@@ -73,8 +73,8 @@ def test_a_missing_constraint_is_refused(c):
         if y:
             assert fault(replace(c, pairs={other: x for other, x in c.pairs.items() if other != pair})) is not None
     assert "iterations below T" in fault(replace(c, low=c.low[:-1]))
-    assert "iterations below T" in fault(replace(c, pairs=c.pairs | {(0, c.T): Fraction(1)}))
-    assert "iterations below T" in fault(replace(c, pairs=c.pairs | {(1, 1): Fraction(1)}))
+    for nowhere in ((0, c.T), (c.T, 0), (-1, 0), (0, -1), (1, 1)):
+        assert "iterations below T" in fault(replace(c, pairs=c.pairs | {nowhere: Fraction(1)}))
 
 
 def test_negative_multipliers_that_add_up_are_refused():
