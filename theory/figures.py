@@ -179,8 +179,8 @@ def circular_orbit() -> Figure:
     plane.plot(*path[-10:].T, "o", color=COLOURS["paper"], markersize=5)
     plane.plot(*path[0], "o", color="black", markersize=5)
     plane.annotate(r"$w_1^0$", path[0], xytext=(4, 6), textcoords="offset points", fontsize=10)
-    inside = {"ha": "center", "va": "center", "fontsize": 8.5, "bbox": {"color": "#cfe8f7", "pad": 1}}
-    plane.text(0, -0.6, "inside f is quadratic,\noutside its slope is 1", **inside)
+    words, patch = "inside f is quadratic,\noutside its slope is 1", {"color": "#cfe8f7", "pad": 1}
+    plane.text(0, -0.6, words, ha="center", va="center", fontsize=8.5, bbox=patch)
     plane.set(aspect="equal", xlabel="$w_1$, first coordinate", ylabel="$w_1$, second coordinate", xlim=(-1.35, 1.75))
     plane.set_title(r"K = 3, $\gamma L = 1.1\, g^*$: a circle of ten steps, for ever", fontsize=10)
 

@@ -62,7 +62,7 @@ def circles() -> str:
 
 def constants() -> str:
     """C_ex and what is proved, at K = 4, and at the best step for three K."""
-    table = {
+    table: dict[str, Callable[[int, float], float]] = {
         "C_ex": bounds.worst_constant,
         "G": bounds.theorem_g_constant,
         "F": bounds.theorem_f_constant,
