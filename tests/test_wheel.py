@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ddg_ref", "theory")
 SOURCES = (*PACKAGES, "pyproject.toml", "README.md", "LICENSE", "requirements.txt")
 CACHES = shutil.ignore_patterns("__pycache__", ".*")
-DATA = {"ddg_ref/py.typed", "theory/py.typed", "theory/PROOFS.md"}
+DATA = {"ddg_ref/py.typed", "theory/py.typed", "theory/PROOFS.md", "theory/certificates.json"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 for package in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""python -m theory verify | matrix | report | audit | speed | claims"""
+"""python -m theory verify | matrix | report | audit | speed | tight | claims"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ddg_ref.errors import WriteError, reason
 from ddg_ref.tools.console import console
-from ddg_ref.tools.files import expect_writable
+from ddg_ref.tools.files import expect_writable, write_json
 from ddg_ref.tools.locks import owned
 from theory import campaign, records
 from theory.claims import CLAIMS, Kind, Outcome, select
@@ -29,7 +29,11 @@ EXPECTED = {
     Kind.IDENTITY: "holds",
     Kind.STABILITY_THRESHOLD: "sharp",
     Kind.FALSE_AS_STATED: "refuted",
+    Kind.CONJECTURE: "not refuted",
 }
+
+UNEXPECTED = {Kind.FALSE_AS_STATED: "NOT REFUTED", Kind.CONJECTURE: "REFUTED"}
+"""Instead of VIOLATED."""
 
 
 def verdict(examination: Examination) -> str:
@@ -40,8 +44,8 @@ def verdict(examination: Examination) -> str:
     if not examination.finite:
         return "[red]NOT FINITE[/]"
     if examination.as_expected:
-        return f"[green]{EXPECTED[kind]}[/]"
-    return "[red]NOT REFUTED[/]" if kind is Kind.FALSE_AS_STATED else "[red]VIOLATED[/]"
+        return f"[{'yellow' if kind is Kind.CONJECTURE else 'green'}]{EXPECTED[kind]}[/]"
+    return f"[red]{UNEXPECTED.get(kind, 'VIOLATED')}[/]"
 
 
 def sides(kind: Kind, outcome: Outcome) -> str:
@@ -281,6 +285,34 @@ def speed(
         for row in rows:
             result.add_row(*row)
         shown.print(result)
+
+
+@app.command()
+def tight(
+    modules: Annotated[int, typer.Option(help="K.")],
+    iterations: Annotated[int, typer.Option(help="T.")],
+    step: Annotated[str, typer.Option(help="gamma L, as 0.25 or 1/4.")],
+    samples: Annotated[str, typer.Option(help="n >= 2, or inf for fresh samples; 1 for exact gradients.")] = "1",
+    start: Annotated[float, typer.Option(help="L A/M, or L A/nu^2 with --variance: how far up f(w^0) is.")] = 0.5,
+    variance: Annotated[bool, typer.Option(help="With samples: bounded variance, not bounded gradients.")] = False,
+    certificate: Annotated[Path | None, typer.Option(help="Write a proof of the value here, for 1 sample.")] = None,
+) -> None:
+    """Compute the largest S_T over all smooth f, of any dimension, by semidefinite programming (needs cvxpy)."""
+    from theory import tight_report
+    from theory.certificates import to_json
+
+    shown = console()
+    with one_line():
+        asked = tight_report.Question.of(modules, iterations, step, samples, start, variance, certificate is not None)
+        if certificate is not None:
+            expect_file("certificate", certificate)
+        with activity(shown) as progress:
+            answer = asked.answer(progress)
+    say(shown, answer.text)
+    if answer.certificate is not None and certificate is not None:
+        with one_line(), owned("certificate", certificate):
+            write_json(certificate, to_json(answer.certificate), kind="certificate", indent=None)
+        say(shown, f"wrote {certificate}; check it with: python theory/certificates.py {certificate}")
 
 
 @app.command("claims")

@@ -47,6 +47,15 @@ DECAY = tuple(_case("first-quadratic", K, 20 * (2 * K - 1), 1 / (2 * K - 1), 1.0
 )
 """w_1^2/2, down to 0: at half of what Theorem D0 allows, where it oscillates, and by small steps, where it does not."""
 
+NEAR = tuple(_case("first-quadratic", K, 200 * K, 0.9 * bounds.quadratic_threshold(K), 1.0) for K in (2, 3))
+"""The same close to the threshold of all smooth functions, beyond what Theorem D0 allows: down to 0 all the same."""
+
+EVEN = tuple(_case("first-quadratic", K, 2 * K, 1 / (2 * K - 1), 1.0) for K in (2, 3, 5))
+"""w_1^2/2 while w_1 moves by equal steps, along the old gradient: the energy of Theorem F is as good as its proof."""
+
+TOGETHER = tuple(Case("quadratic", 8, 1, 7, "constant", 0.95 * bounds.quadratic_threshold(8), 1.0, s) for s in (17, 30))
+"""Modules on one quadratic; with steps that are too large for their delays f rises while module 1 still waits."""
+
 OVERSHOOT = tuple(_case("first-huber", K, 3 * (K - 1), 2 / (K - 1), 1.0) for K in (3, 4, 5))
 """From w_1 = 1 to w_1 = -1 before the first gradient from the way arrives, and on by the old ones, uphill."""
 

@@ -285,8 +285,86 @@ def theorem_d_simple(A: float, L: float, nu2: float, K: int, gamma: float, T: in
 @checked
 def quadratic_threshold(K: int) -> float:
     """g*(K) = 2 sin(pi/(2(2K-1))): DDG with exact gradients is stable on all quadratics with 0 < H <= L iff
-    gamma L < g*.
+    gamma L < g*, and S_T falls like 1/T on all L-smooth f bounded below iff gamma L < g* (Theorem G).
 
     2, 1, .618, .445, .347, .285 for K = 1..6. For one pure delay: Levin and May, 1976.
     """
     return 2 * math.sin(math.pi / (2 * (2 * K - 1)))
+
+
+# --- exact gradients: the worst case -----------------------------------------------------------------------
+
+
+def _angle(K: int, gamma_L: float) -> float:
+    """psi = arcsin(gamma L/2), for which (2K-1) psi < pi/2, or ValueError: the threshold of all smooth f."""
+    threshold = quadratic_threshold(K)
+    if gamma_L >= threshold:
+        raise ValueError(
+            f"gamma: expected gamma L < 2 sin(pi/(2(2K-1))) = {threshold:g}, got {gamma_L:g}; lower the step"
+        )
+    return math.asin(gamma_L / 2)
+
+
+@checked
+def worst_constant(K: int, gamma_L: float) -> float:
+    """C_ex = (1 + sin m psi)/(cos psi cos m psi), m = 2K-1, psi = arcsin(gamma L/2): on f = (L/2) w_1^2 the product
+    gamma T S_T/A tends to it, so no smaller C has S_T <= C A/(gamma T) for every T."""
+    psi = _angle(K, gamma_L)
+    m = 2 * K - 1
+    return (1 + math.sin(m * psi)) / (math.cos(psi) * math.cos(m * psi))
+
+
+@checked
+def theorem_f_constant(K: int, gamma_L: float) -> float:
+    """C_F = (1 + gamma L (K-1))/c, c = 1 - gamma L/2 - (gamma L (K-1))^2/2, which must be positive (Theorem F)."""
+    late = gamma_L * (K - 1)
+    return (1 + late) / _share_f(gamma_L, K)
+
+
+def _share_f(gamma_L: float, K: int) -> float:
+    c = 1 - gamma_L / 2 - (gamma_L * (K - 1)) ** 2 / 2
+    if c <= 0:
+        raise ValueError(
+            f"gamma: expected gamma L/2 + (gamma L (K-1))^2/2 < 1, got {1 - c:g} at {gamma_L:g}; lower the step"
+        )
+    return c
+
+
+@checked
+def theorem_f(A: float, L: float, K: int, gamma: float, T: int) -> float:
+    """S_T <= C_F A/(gamma T), exact gradients, without bounded gradients, warm-up included (Theorem F)."""
+    return theorem_f_constant(K, gamma * L) * A / (gamma * T)
+
+
+@checked
+def theorem_f_best_step(L: float, K: int) -> float:
+    """gamma = 3/((4K-1) L), near the minimum of C_F/gamma for every K (about 0.7/((K - 1/2) L))."""
+    return 3 / ((4 * K - 1) * L)
+
+
+@checked
+def theorem_f_rate(A: float, L: float, K: int, T: int) -> float:
+    """S_T <= (13K - 5) L A/(4T) for exact gradients at theorem_f_best_step."""
+    return (13 * K - 5) * L * A / (4 * T)
+
+
+@checked
+def energy_decrease(gamma: float, L: float, K: int, grad2: Array) -> Array:
+    """V_t - V_{t+1} >= gamma (1 - gamma L/2 - (gamma L (K-1))^2/2) grad2 for exact gradients and t >= K-1, where
+    V_t = f(w^t) plus a form in the gradients of t, .., t-K+1 (PROOFS.md section 5, the energy on w)."""
+    return np.asarray(gamma * _share_f(gamma * L, K) * grad2)
+
+
+@checked
+def theorem_g_constant(K: int, gamma_L: float) -> float:
+    """C_G = (1 + gamma L d k)/(cos 2 d psi - sin psi), d = K-1, k = cos 2 d psi + d tan psi sin 2 d psi (Theorem G)."""
+    psi = _angle(K, gamma_L)
+    d = K - 1
+    cosine, sine = math.cos(2 * d * psi), math.sin(2 * d * psi)
+    return (1 + gamma_L * d * (cosine + d * math.tan(psi) * sine)) / (cosine - math.sin(psi))
+
+
+@checked
+def theorem_g(A: float, L: float, K: int, gamma: float, T: int) -> float:
+    """S_T <= C_G A/(gamma T), exact gradients, any gamma L < 2 sin(pi/(2(2K-1))), warm-up included (Theorem G)."""
+    return theorem_g_constant(K, gamma * L) * A / (gamma * T)

@@ -13,10 +13,11 @@ from typing import Any
 
 from theory import bounds
 from theory.cases import Case
-from theory.claims import CLAIMS, Claim, Kind, descent, mean_square, theorem_d
+from theory.claims import CLAIMS, Claim, Kind, descent, energy, mean_square, theorem_d, theorem_g
 from theory.claims.any_optimizer import OPTIMIZERS, OptimizerCase
 from theory.claims.claim import BoundInK
 from theory.claims.quadratic_threshold import QuadraticCase
+from theory.claims.worst_constant import Step
 from theory.delayed import Iteration, Objective, ddg
 from theory.optimizers import Rule
 from theory.problems import Array
@@ -36,6 +37,11 @@ def _without_r(A: float, L: float, nu2: float, K: int, gamma: float, T: int) -> 
     return bounds.theorem_d0(A + gamma * gamma * L * nu2 * T / 2, L, K, gamma, T)
 
 
+def _without_warm_up(A: float, L: float, K: int, gamma: float, T: int) -> float:
+    psi = math.asin(gamma * L / 2)
+    return A / (gamma * T * (math.cos(2 * (K - 1) * psi) - math.sin(psi)))
+
+
 WEAKER: dict[tuple[str, str], BoundInK] = {
     ("theorem-1-sharp", "without Q"): mean_square.check_mean_square(
         lambda A, L, M, K, gamma, T: A / (gamma * T) + gamma * L * M / 2
@@ -45,6 +51,8 @@ WEAKER: dict[tuple[str, str], BoundInK] = {
     ("lemma-r-full", "sigma = 1"): descent.checker(1.0, lambda case, K, t: bounds.lemma_r_full(K)),
     ("lemma-1-on-average", "sigma = 1"): descent.checker(0.5, lambda case, K, t: bounds.paper_m_k(K, 1.0)),
     ("theorem-d", "without R"): theorem_d.checker(_without_r),
+    ("energy", "without the modules that wait"): energy.checker(waiting_counts=False),
+    ("theorem-g", "numerator 1"): theorem_g.checker(_without_warm_up),
 }
 """Bounds that lack one term or factor, by claim and what is missing."""
 
@@ -57,6 +65,7 @@ NOT_NOTICED: dict[tuple[str, str], str] = {
         LESS,
     ): "open; where gamma L >= 2 sin(pi/(2(2K-1))) it is at least M for every K, so S_T is below",
     ("theorem-2-harmonic", LESS): "open; no search came above 0.946 (K = 2)",
+    ("warm-up", LESS): "true for every f: PROOFS.md section 8",
     ("theorem-d", "without R"): "open; on f = (L/2) w_1^2, the worst f known, with noise too, S_T stays below",
 }
 """Weaker statements that no case here refutes, and why."""
@@ -108,6 +117,7 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "pipedream": {"family": "network"},
     "lyapunov": {"n": 1},
     "theorem-d0": {"n": 1},
+    **{name: {"n": 1} for name in ("warm-up", "energy", "theorem-f", "best-step-f", "theorem-g", "conjecture-w")},
     "theorem-2": {"steps": "harmonic"},
     "theorem-2-harmonic": {"steps": "harmonic"},
 }
@@ -116,6 +126,7 @@ ADAPTED: dict[str, dict[str, Any]] = {
 OTHER_CASES: dict[type[Any], tuple[Any, ...]] = {
     OptimizerCase: tuple(OptimizerCase(name, replace(GENERIC[0], gamma_L=0.05)) for name in OPTIMIZERS),
     QuadraticCase: (QuadraticCase(K=3, extra=1, curvature=1.0, seed=0),),
+    Step: (Step(K=3, share=0.5),),
     SystemCase: (SystemCase("mlp", "sgd", "constant", "reference", "float64", (2, 4), 6, seed=1),),
 }
 

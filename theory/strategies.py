@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from theory.bounds import quadratic_threshold
 from theory.cases import Case
 from theory.families import BOUNDED_FAMILIES, FAMILIES
 from theory.steps import KINDS
@@ -22,6 +24,22 @@ monotone = ("constant", "harmonic", "nonincreasing", "falling")
 def below_d0(K: int) -> tuple[float, ...]:
     """gamma L at chosen fractions of the limit 2/(2K-1) of Theorem D0."""
     return tuple(fraction * 2 / (2 * K - 1) for fraction in (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99))
+
+
+def below_threshold(K: int) -> tuple[float, ...]:
+    """gamma L at chosen fractions of the threshold 2 sin(pi/(2(2K-1))) of Theorem G."""
+    return tuple(fraction * quadratic_threshold(K) for fraction in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
+
+
+def up_to_threshold(K: int) -> tuple[float, ...]:
+    """The same, and the threshold itself."""
+    return (*below_threshold(K), quadratic_threshold(K))
+
+
+def below_f(K: int) -> tuple[float, ...]:
+    """gamma L at chosen fractions of the limit of Theorem F, where gamma L/2 + (gamma L (K-1))^2/2 = 1."""
+    limit = 4 / (1 + math.sqrt(1 + 8 * (K - 1) ** 2))
+    return tuple(fraction * limit for fraction in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99))
 
 
 def half_d0(K: int) -> tuple[float, ...]:

@@ -49,10 +49,11 @@ def test_identity_claims_catch_every_mutant(name, mutant):
         assert claim.check(case, MUTANTS[mutant]).violates(claim.kind)
 
 
+EXACT_GRADIENTS = ("lyapunov", "theorem-d0", "warm-up", "energy", "theorem-f", "best-step-f", "theorem-g")
 STOCHASTIC = [
     claim.id
     for claim in CLAIMS.values()
-    if claim.kind is Kind.UPPER_BOUND and claim.case_type is Case and claim.id not in ("lyapunov", "theorem-d0")
+    if claim.kind is Kind.UPPER_BOUND and claim.case_type is Case and claim.id not in EXACT_GRADIENTS
 ]
 
 
@@ -85,7 +86,8 @@ def test_mutants_of_full_batch_claims_are_caught(identity):
 CLIMBERS = [
     *("theorem-1", "theorem-1-lin", "theorem-1-clean", "theorem-1-sharp", "best-step-lin", "best-step-clean"),
     *("lemma-v", "lemma-v-half", "lemma-r-simple", "lemma-r-half", "lemma-r-full", "lemma-1-on-average"),
-    *("lyapunov", "theorem-d0", "theorem-d", "theorem-d-simple"),
+    *("lyapunov", "theorem-d0", "theorem-d", "theorem-d-simple", "conjecture-w", "conjecture-v"),
+    *("energy", "theorem-f", "best-step-f", "theorem-g"),
 ]
 
 
@@ -97,14 +99,13 @@ def test_climbing_breaks_the_upper_bounds(name):
     assert CLAIMS[name].check(case, uphill).violates(Kind.UPPER_BOUND)
 
 
-@pytest.mark.parametrize("name", [*STOCHASTIC, "lyapunov", "theorem-d0"])
+@pytest.mark.parametrize("name", [*STOCHASTIC, *EXACT_GRADIENTS])
 def test_wrong_certificates_break_the_upper_bounds(name):
     """Constants that are too small by large factors: every bound that uses them must be seen to fail."""
-    exact_gradients = name in ("lyapunov", "theorem-d0")
     case = replace(
         GENERIC,
         family="sqrt+noise",
-        n=1 if exact_gradients else 2,
+        n=1 if name in EXACT_GRADIENTS else 2,
         T=8,
         gamma_L=0.1,
         steps="harmonic" if name.startswith("theorem-2") else "constant",

@@ -180,6 +180,46 @@ def variance(bound):
     return both
 
 
+def exact(bound):
+    """A bound in A, L, K, gamma and T."""
+    return lambda p: (p.mean_square(), bound(p.case.A, p.problem.L, p.case.K, p.gammas[0], p.case.T))
+
+
+def warm_up(p):
+    ((w, _, _),) = p.runs
+    return max(p.f(w[t]) for t in range(max(1, p.case.K - 1))) - p.problem.f_star, p.case.A
+
+
+def energy(p):
+    ((w, _, _),) = p.runs
+    gamma, L, T = p.gammas[0], p.problem.L, p.case.T
+    a, d = [p.grad(v) for v in w], p.case.K - 1
+    beta = gamma / 2 * (1 - gamma * L - gamma**2 * L**2 * d**2)
+
+    def value(t):
+        old = sum(a[t - r][j] ** 2 for j in range(p.problem.d) for r in range(1, p.delay(j) + 1) if r <= t)
+        bent = sum((d + 1 - r) * math.dist(a[t - r + 1], a[t - r]) ** 2 for r in range(1, d + 1) if r <= t)
+        return p.f(w[t]) - beta * old + gamma * d / 2 * bent
+
+    c = 1 - gamma * L / 2 - gamma**2 * L**2 * d**2 / 2
+    waiting = [sum(a[t][j] ** 2 for j in range(p.problem.d) if p.delay(j) > t) for t in range(T)]
+    promised = [gamma * c * sum(a[t] ** 2) - gamma / 2 * waiting[t] for t in range(T)]
+    return most_used(promised, [value(t) - value(t + 1) for t in range(T)], 1e-11)
+
+
+def responses(A, L, K, gamma, T):
+    r = [1.0]
+    while len(r) < T:
+        r.append(r[-1] - (gamma * L * r[len(r) - K] if len(r) >= K else 0.0))
+    return 2 * L * A / T * sum(x * x for x in r)
+
+
+def with_noise(A, L, nu2, K, gamma, T):
+    psi, m = math.asin(gamma * L / 2), 2 * K - 1
+    C = (1 + math.sin(m * psi)) / math.cos(psi) / math.cos(m * psi)
+    return C * (A / gamma / T + gamma * L * nu2 / 2)
+
+
 FALLING, ARBITRARY = replace(CASE, steps="nonincreasing", seed=9), replace(CASE, steps="arbitrary", seed=5)
 HARMONIC, ALONE = replace(CASE, steps="harmonic"), replace(CASE, n=1, T=9)
 MEASURED = {
@@ -206,6 +246,13 @@ MEASURED = {
     ),
     "theorem-d": (CASE, variance(bounds.theorem_d)),
     "theorem-d-simple": (replace(CASE, gamma_L=0.2), variance(bounds.theorem_d_simple)),
+    "warm-up": (replace(ALONE, K=4), warm_up),
+    "energy": (ALONE, energy),
+    "theorem-f": (ALONE, exact(bounds.theorem_f)),
+    "best-step-f": (replace(ALONE, gamma_L=3 / 11), exact(lambda A, L, K, gamma, T: (13 * K - 5) / 4 * L * A / T)),
+    "theorem-g": (ALONE, exact(bounds.theorem_g)),
+    "conjecture-w": (ALONE, exact(responses)),
+    "conjecture-v": (CASE, variance(with_noise)),
 }
 BEST_STEPS = {
     "best-step-lin": (bounds.theorem_1_lin_best_step, lambda A, L, M, K, T: 2 * math.sqrt(A * L * M * (K - 0.5) / T)),
@@ -214,7 +261,8 @@ BEST_STEPS = {
 
 
 def test_every_upper_bound_is_measured_again_here():
-    of_runs = {c.id for c in CLAIMS.values() if c.kind is Kind.UPPER_BOUND and c.case_type is Case}
+    kinds = (Kind.UPPER_BOUND, Kind.CONJECTURE)
+    of_runs = {c.id for c in CLAIMS.values() if c.kind in kinds and c.case_type is Case}
     assert of_runs == MEASURED.keys() | BEST_STEPS.keys()
 
 
@@ -230,7 +278,9 @@ def test_both_sides_are_those_of_the_definitions(name):
     sizes |= {name: [f(run.w)] for name in MEASURED if name.startswith(("lemma-r", "lemma-1"))}
     if name in sizes:
         assert outcome.slack == rounding(*sizes[name])
-    elif name == "lyapunov":
+    elif name == "warm-up":
+        assert outcome.slack == rounding(f(run.w[:3]), case.problem.f_star)
+    elif name in ("lyapunov", "energy"):
         assert outcome.slack == pytest.approx(rounding(f(run.x[:-1]), case.problem.f_star), rel=0.5)
     else:
         assert outcome.slack == pytest.approx(1e-12 * allowed, rel=1e-6)
@@ -375,7 +425,7 @@ def off(monkeypatch, bound, K, factor):
 
 
 K_PLACE = dict.fromkeys(PAIRS, 3) | {name: 0 for name in PAIRS if name.startswith(("lemma_r", "quadratic"))}
-K_PLACE["theorem_d0"] = 2
+K_PLACE |= {"theorem_d0": 2, "theorem_f": 2, "theorem_f_rate": 2, "theorem_g": 2, "worst_constant": 0}
 
 
 @pytest.mark.parametrize("factor", [0.99, 1.01])

@@ -21,6 +21,7 @@ from theory.claims.claim import largest, worst
 from theory.claims.lemma_1_search import Integers
 from theory.claims.quadratic_threshold import QuadraticCase
 from theory.claims.reduction import PAIRS, Constants
+from theory.claims.worst_constant import Step
 from theory.delayed import ddg
 from theory.examine import Examination, Finding, examine
 from theory.system import SystemCase
@@ -42,6 +43,8 @@ def case_of(claim):
         return claim.strategy.elements[-1]
     if claim.case_type is OptimizerCase:
         return OptimizerCase("momentum", GENERIC)
+    if claim.case_type is Step:
+        return Step(K=3, share=0.5)
     if claim.case_type is QuadraticCase:
         return QuadraticCase(K=3, extra=1, curvature=1.0, seed=0)
     changes = {
@@ -49,6 +52,7 @@ def case_of(claim):
         "one-module": {"K": 1},
         "lyapunov": {"n": 1},
         "theorem-d0": {"n": 1},
+        **{name: {"n": 1} for name in ("warm-up", "energy", "theorem-f", "best-step-f", "theorem-g", "conjecture-w")},
     }
     return {SystemCase: SYSTEM, Constants: CONSTANTS, Case: replace(GENERIC, **changes.get(claim.id, {}))}[
         claim.case_type
@@ -97,7 +101,7 @@ PLACES = [None, *((t, r, j) for t in (0, 1, -1) for r in (0, -1) for j in (0, -1
 
 def test_all_but_those_that_watch_engines_or_bounds_alone_run_an_iteration():
     assert set(CLAIMS) - set(ITERATING) == {
-        *("pipedream-networks", "running-drain", "reduction", "monotone-in-k", "order")
+        *("pipedream-networks", "running-drain", "reduction", "monotone-in-k", "order", "worst-constants")
     }
 
 

@@ -1,7 +1,7 @@
 """Every bound at K = 3 and K = 4, from the formulas of PROOFS.md with K put in by hand."""
 
 from inspect import isfunction
-from math import cbrt, pi, sin, sqrt
+from math import asin, cbrt, cos, pi, sin, sqrt
 
 import numpy as np
 import pytest
@@ -13,6 +13,17 @@ FALLING = np.array([0.31, 0.29, 0.23, 0.19, 0.17, 0.13, 0.11, 0.07, 0.05, 0.03])
 ANY = np.array([0.07, 0.05, 0.31, 0.13, 0.02, 0.11, 0.29, 0.17, 0.03, 0.19])
 SQUARES = 0.31**2 + 0.29**2 + 0.23**2 + 0.19**2 + 0.17**2 + 0.13**2 + 0.11**2
 TOTAL = 0.31 + 0.29 + 0.23 + 0.19 + 0.17 + 0.13 + 0.11
+
+
+def by_windows(d, g):
+    """Theorem G's constant from the quantities of its proof: kappa, kappa_0 and mu of Lemma W."""
+    eps = 2 * asin(g / 2)
+    mu = sin(d * eps) / (2 * sin(eps))
+    kappa = 4 * mu * sin(eps / 2) ** 2
+    kappa_0 = cos(d * eps) / 2 + 2 * mu * sin(eps / 2) ** 2
+    losses = sum(2 * kappa_0 + (d - 1) * kappa - kappa_0 - s * kappa for s in range(d))
+    return (1 + 2 * g * losses) / (2 * kappa_0 + (d - 1) * kappa - g / 2 - g * g * d * mu)
+
 
 PINS = {
     "paper_m_k": {3: (3 + 1.25 * 81) * M, 4: (4 + 1.25 * 256) * M},
@@ -76,11 +87,31 @@ PINS = {
         )
     },
     "theorem_d_simple": dict.fromkeys((3, 4), 4 * A / gamma / T + 4 * gamma * L * nu2),
+    "worst_constant": {
+        K: (1 + sin(m * asin(e / 4))) / cos(asin(e / 4)) / cos(m * asin(e / 4)) for K, m in ((3, 5), (4, 7))
+    },
+    "theorem_f_constant": {
+        3: (1 + 2 * e / 2) / (1 - e / 4 - e**2 / 2),
+        4: (1 + 3 * e / 2) / (1 - e / 4 - 9 * e**2 / 8),
+    },
+    "theorem_f": {
+        3: A / gamma / T * (1 + 2 * gamma * L) / (1 - gamma * L / 2 - 2 * (gamma * L) ** 2),
+        4: A / gamma / T * (1 + 3 * gamma * L) / (1 - gamma * L / 2 - 4.5 * (gamma * L) ** 2),
+    },
+    "theorem_f_best_step": {3: 3 / (11 * L), 4: 3 / (15 * L)},
+    "theorem_f_rate": {3: 34 * L * A / (4 * T), 4: 47 * L * A / (4 * T)},
+    "energy_decrease": {
+        3: gamma * (1 - gamma * L / 2 - 2 * (gamma * L) ** 2) * grad2,
+        4: gamma * (1 - gamma * L / 2 - 4.5 * (gamma * L) ** 2) * grad2,
+    },
+    "theorem_g_constant": {3: by_windows(2, e / 2), 4: by_windows(3, e / 2)},
+    "theorem_g": {K: A / gamma / T * by_windows(K - 1, gamma * L) for K in (3, 4)},
     "quadratic_threshold": {3: 2 * sin(pi / 10), 4: 2 * sin(pi / 14)},
 }
 SYMBOLS = {"A": A, "L": L, "M": M, "gamma": gamma, "T": T, "nu2": nu2, "grad2": grad2, "sigma": sigma}
 SYMBOLS |= {"gamma_L": e, "t": t, "gammas": FALLING}
 SYMBOLS_OF = {name: {"gammas": ANY} for name in ("lemma_1_sigma", "lemma_r_sigma", "distance")}
+SYMBOLS_OF |= {f"{name}_constant": {"gamma_L": e / 2} for name in ("worst", "theorem_f", "theorem_g")}
 
 
 def value(name, K, **changes):
@@ -132,6 +163,30 @@ def test_step_conditions_hold_to_the_edge():
             bounds.theorem_d_simple(A, 2.0, nu2, K, edge / 4 * (1 + 1e-9), T)
     with pytest.raises(ValueError, match="gamma: expected gamma L <"):
         bounds.theorem_d0(A, 1.0, 1, 2.0, T)  # c = 0 exactly
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 5, 40])
+def test_exact_gradients_converge_to_the_edge_of_the_threshold(K):
+    edge, of_f = 2 * sin(pi / (4 * K - 2)), 4 / (1 + sqrt(1 + 8 * (K - 1) ** 2))
+    assert of_f <= edge * (1 + 1e-12)
+    for call, limit, message in (
+        (lambda g: bounds.theorem_g(A, 1.0, K, g, T), edge, "gamma: expected gamma L < 2 sin"),
+        (lambda g: bounds.worst_constant(K, g), edge, "gamma: expected gamma L < 2 sin"),
+        (lambda g: bounds.theorem_f(A, 1.0, K, g, T), of_f, "gamma: expected gamma L/2 "),
+        (lambda g: bounds.energy_decrease(g, 1.0, K, np.ones(2)), of_f, "gamma: expected gamma L/2 "),
+    ):
+        assert np.all(call(limit * (1 - 1e-12)) > 0)
+        with pytest.raises(ValueError, match=message):
+            call(limit * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("K", range(1, 30))
+def test_the_step_of_theorem_f_is_near_the_best_and_its_rate_is_what_it_gives(K):
+    step = bounds.theorem_f_best_step(L, K)
+    at = bounds.theorem_f(A, L, K, step, T)
+    assert 0.91 * bounds.theorem_f_rate(A, L, K, T) < at <= bounds.theorem_f_rate(A, L, K, T) * (1 + 1e-12)
+    values = [bounds.theorem_f(A, L, K, step * share, T) for share in np.linspace(0.3, 1.2, 91)]
+    assert at <= 1.03 * min(values)
 
 
 @pytest.mark.parametrize("K", [1, 3])

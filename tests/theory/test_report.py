@@ -82,7 +82,7 @@ def test_lemma_1_fails_on_half_the_histories():
 def test_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "huber_cycle", lambda K: {"gamma L": 1.0, "S": 1.0, "S/lin": 0.5, "S/paper": 0.1})
     monkeypatch.setattr(report, "searched", lambda: "nothing")
-    for name in ("tightness", "adversarial", "halves", "floors", "decreasing", "shares"):
+    for name in ("tightness", "adversarial", "halves", "floors", "decreasing", "shares", "circles", "constants"):
         monkeypatch.setattr(report, name, lambda: "| table |")
     monkeypatch.setattr(matrix, "weaker_table", lambda found: "| weaker |")
     monkeypatch.setattr(matrix, "wrong_table", lambda found: "| wrong |")
@@ -91,7 +91,7 @@ def test_report_is_written(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["report", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / "report.md").read_text()
-    for name in ("bounds", "modules", "counterexample", "stability"):
+    for name in ("bounds", "modules", "counterexample", "stability", "circle"):
         assert f"({name}.png)" in text
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 

@@ -59,7 +59,21 @@ def test_a_claim_that_misbehaves_fails_the_verification():
     assert not missing.as_expected
     assert "NOT REFUTED" in verdict(missing)
     assert "not examined" in verdict(Examination(CLAIMS["distance"]))
+    for name in ("conjecture-w", "conjecture-v"):
+        refuted = Examination(CLAIMS[name], examples=3, violation=Finding("case", Outcome(2.0, 1.0)))
+        assert not refuted.as_expected
+        assert verdict(refuted) == "[red]REFUTED[/]"
     assert table([bad, missing]).row_count == 2
+
+
+def test_a_conjecture_is_never_said_to_hold():
+    done = run("verify", "--claims", "conjecture-w,conjecture-v,theorem-g", "--examples", 20)
+    assert done.exit_code == 0, done.output
+    lines = {line.split()[0]: line for line in done.output.splitlines() if line.strip()}
+    for name in ("conjecture-w", "conjecture-v"):
+        assert lines[name].count("not refuted") == 2  # expected, and found
+        assert "holds" not in lines[name]
+    assert lines["theorem-g"].count("holds") == 2
 
 
 def test_violations_are_shrunk():

@@ -33,6 +33,8 @@ class Kind(Enum):
     """measured > bound in some case: the statement is refuted."""
     STABILITY_THRESHOLD = "stability threshold"
     """measured = bound, from both sides, in every case."""
+    CONJECTURE = "conjecture"
+    """measured <= bound in every case that was looked at, as in all that were ever tried; nobody has proved it."""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,22 @@ PAIRS: dict[str, tuple[Callable[[Constants, int], float], Callable[[Constants], 
         lambda c, K: bounds.theorem_d(c.A, c.L, c.M, K, c.gamma, c.T),
         lambda c: sgd(c) / (1 - c.gamma_L / 2),
     ),
+    "theorem_f": (
+        lambda c, K: bounds.theorem_f(c.A, c.L, K, c.gamma, c.T),
+        lambda c: c.A / (c.gamma * c.T * (1 - c.gamma_L / 2)),
+    ),
+    "theorem_f_rate": (
+        lambda c, K: bounds.theorem_f_rate(c.A, c.L, K, c.T),
+        lambda c: 2 * c.L * c.A / c.T,
+    ),
+    "theorem_g": (
+        lambda c, K: bounds.theorem_g(c.A, c.L, K, c.gamma, c.T),
+        lambda c: c.A / (c.gamma * c.T * (1 - c.gamma_L / 2)),
+    ),
+    "worst_constant": (
+        lambda c, K: bounds.worst_constant(K, c.gamma_L),
+        lambda c: 1 / (1 - c.gamma_L / 2),
+    ),
     "quadratic_threshold": (lambda c, K: 1 / bounds.quadratic_threshold(K), lambda c: 0.5),
 }
 """Per bound: the bound as a function of K, and what K = 1 must give, written from textbooks (Ghadimi and Lan,
