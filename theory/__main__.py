@@ -29,6 +29,7 @@ EXPECTED = {
     Kind.IDENTITY: "holds",
     Kind.STABILITY_THRESHOLD: "sharp",
     Kind.FALSE_AS_STATED: "refuted",
+    Kind.CONJECTURE: "not refuted",
 }
 
 
@@ -41,7 +42,8 @@ def verdict(examination: Examination) -> str:
         return "[red]NOT FINITE[/]"
     if examination.as_expected:
         return f"[green]{EXPECTED[kind]}[/]"
-    return "[red]NOT REFUTED[/]" if kind is Kind.FALSE_AS_STATED else "[red]VIOLATED[/]"
+    surprises = {Kind.FALSE_AS_STATED: "NOT REFUTED", Kind.CONJECTURE: "REFUTED"}
+    return f"[red]{surprises.get(kind, 'VIOLATED')}[/]"
 
 
 def sides(kind: Kind, outcome: Outcome) -> str:

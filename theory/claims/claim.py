@@ -33,6 +33,8 @@ class Kind(Enum):
     """measured > bound in some case: the statement is refuted."""
     STABILITY_THRESHOLD = "stability threshold"
     """measured = bound, from both sides, in every case."""
+    CONJECTURE = "conjecture"
+    """measured <= bound in every case so far; not proved, and a case that refutes it is news."""
 
 
 @dataclass(frozen=True)
