@@ -79,7 +79,7 @@ NOT_NOTICED: dict[tuple[str, str], str] = {
     (
         "shuffled-variance",
         LESS,
-    ): "open; as K <= n the delay costs a constant factor, and the factors are loose",
+    ): "open; with K <= n and gamma L (n+K) <= 1/2, steps are far below what K allows",
     ("shuffled-variance", ONE): "the same",
     ("default-training-shuffled", LESS): "open; the constants of Theorem R2 are loose",
     ("decay-lin", LESS): "open; M_lambda is 4M or more",

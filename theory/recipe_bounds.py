@@ -199,8 +199,9 @@ def steps_weighted(
     A: float, L: float, M: float, K: int, etas: Array, sums: Array, T: int, beta: float, nesterov: bool
 ) -> float:
     """sum_t eta_t E||grad f(w^t)||^2 <= (S1) + (K-1) M sum_j max(0, eta_j - eta_{j+1}), j < T+K-2 (Theorem S, S2)."""
+    blockwise = steps_blockwise(A, L, M, K, etas, sums, T, beta, nesterov)
     falls = np.maximum(0.0, etas[: T + K - 2] - etas[1 : T + K - 1]).sum() if K > 1 else 0.0
-    return steps_blockwise(A, L, M, K, etas, sums, T, beta, nesterov) + float((K - 1) * M * falls)
+    return blockwise + float((K - 1) * M * falls)
 
 
 @checked
@@ -258,7 +259,9 @@ def any_order_weights(A: float, L: float, M: float, K: int, eta: float, n: int, 
     """sqrt((1/T) sum ||grad f(w^t)||^2) <= sqrt(any_order) + eta L sqrt(M) sqrt((1/n) sum_{i<n} max(i, D)^2). Returns
     the bound on the mean square (Theorem R1)."""
     D = lag(K, beta, False)
-    apart = eta * L * math.sqrt(M * sum(max(i, D) ** 2 for i in range(n)) / n)
+    below = min(n, math.floor(D) + 1)
+    squares = below * D * D + sum(sign * (j - 1) * j * (2 * j - 1) / 6 for sign, j in ((1, n), (-1, below)))
+    apart = eta * L * math.sqrt(M * squares / n)
     return (math.sqrt(any_order(A, L, M, K, eta, n, T, beta)) + apart) ** 2
 
 
@@ -278,13 +281,13 @@ def shuffled(A: float, L: float, M: float, nu2: float, K: int, eta: float, n: in
 
 @checked
 def shuffled_variance(A: float, L: float, nu2: float, K: int, gamma: float, n: int, T: int) -> float:
-    """(1/m) sum_j E||grad f(Z_j)||^2 <= 3A/(gamma T) + 1.3 gamma^2 L^2 nu^2 (n^2/(n-1) + 2K(K-1)/n), random orders, no
-    momentum, no bounded gradients, K <= n, n >= 2, gamma L (n + K) <= 1/2 (Theorem R3)."""
+    """(1/m) sum_j E||grad f(Z_j)||^2 <= 3A/(gamma T) + 1.3 gamma^2 L^2 nu^2 n^2/(n-1), random orders, no momentum, no
+    bounded gradients, K <= n, n >= 2, gamma L (n + K) <= 1/2 (Theorem R3: K is in the condition alone)."""
     if n < K or gamma * L * (n + K) > 0.5 + 1e-12:
         raise ValueError(
             f"gamma: expected K <= n, gamma L (n + K) <= 1/2, got K = {K}, n = {n}, {gamma * L * (n + K):g}; lower it"
         )
-    return 3 * A / (gamma * T) + 1.3 * (gamma * L) ** 2 * nu2 * (n * n / (n - 1) + 2 * K * (K - 1) / n)
+    return 3 * A / (gamma * T) + 1.3 * (gamma * L) ** 2 * nu2 * n * n / (n - 1)
 
 
 @checked
@@ -321,15 +324,16 @@ def default_training_shuffled(
 def adam_move(beta1: float, beta2: float) -> float:
     """C: Adam's step never moves a weight by more than gamma C, whatever the gradients (Theorem A1); beta1^2 < beta2.
 
-    The largest of C_n = (1-beta1)/(1-beta1^n) sqrt((1-beta2^n)/(1-beta2)) sqrt((1-q^n)/(1-q)), q = beta1^2/beta2, and
-    of its limit.
+    The largest of C_n = (1-beta1)/(1-beta1^n) sqrt((1-beta2^n)/(1-beta2)) sqrt((1-q^n)/(1-q)), q = beta1^2/beta2, for n
+    up to 20000, and what bounds it beyond.
     """
     q = beta1**2 / beta2 if beta2 > 0 else math.inf
     if q >= 1:
         raise ValueError(f"beta2: expected more than beta1^2 = {beta1**2:g}, got {beta2:g}; raise it")
     n = np.arange(1, 20001)
     ratios = (1 - beta1) / (1 - beta1**n) * np.sqrt((1 - beta2**n) / (1 - beta2) * (1 - q**n) / (1 - q))
-    return float(max(ratios.max(), (1 - beta1) / math.sqrt((1 - beta2) * (1 - q))))
+    beyond = (1 - beta1) / (1 - beta1 ** n[-1]) / math.sqrt((1 - beta2) * (1 - q))
+    return float(max(ratios.max(), beyond))
 
 
 @checked
@@ -339,6 +343,8 @@ def adam_without_first_moment(
     """S_T <= 2 (G+eps) (A/(gamma T) + (d Lam/T)(G/sqrt(1-beta2) + (K-1/2) gamma L/(1-beta2))), Lam = ln(1 +
     G^2/((1-beta2) eps^2)) + T ln(1/beta2): Adam with beta1 = 0, d weights, |every coordinate of grad f_i| <= G
     (Theorem A3)."""
+    if beta2 == 0:
+        raise ValueError("beta2: expected a number in (0, 1), got 0; 0.999 is usual")
     Lam = math.log1p(G * G / ((1 - beta2) * eps * eps)) - T * math.log(beta2)
     inner = G / math.sqrt(1 - beta2) + (K - 0.5) * gamma * L / (1 - beta2)
     return 2 * (G + eps) * (A / (gamma * T) + d * Lam / T * inner)

@@ -97,7 +97,7 @@ ROLL = tuple(first("first-huber", 1, 10, 0.2, 1.0, 0.9, nesterov) for nesterov i
 DECAY = tuple(
     first("first-quadratic", K, 20 * (2 * K - 1), 1 / (2 * K - 1), 1.0, beta) for K in (2, 3) for beta in (0.0, 0.3)
 )
-EDGE = tuple(first("first-quadratic", 2, 4000, 0.99, 1.0, beta) for beta in (0.0, 0.5))
+EDGE = tuple(first("first-quadratic", 2, 400, 0.99, 1.0, beta) for beta in (0.0, 0.5))
 """w_1^2/2 at 0.99 of the limit: it swings, and decays so slowly that only 1/(1-r) covers it."""
 
 
