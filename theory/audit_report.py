@@ -149,7 +149,7 @@ def text(a: Audit) -> str:
         markdown(["condition", "seen", "verdict"], assumptions(a)),
         "## The step",
         markdown(["statement", "asks γL to be below", "γL seen at the start", "largest", "verdict"], limit_rows(a)),
-        "The steps that the theory recommends with the L and M seen, and what happened when the run was repeated at them:",
+        "The steps that the theory recommends with the L and M seen, and what happened when the run was repeated:",
         markdown(["γ", "why", "f", "mean of ‖∇f(w^t)‖²"], advice_rows(a)),
         f"## Mean of ‖∇f(w^t)‖² over t < {p.iterations}",
         markdown(["statement", "says (with the L and M seen)", "measured/said"], bound_rows(a)),
