@@ -78,12 +78,12 @@ def searched() -> str:
 
 def momenta() -> str:
     """g*(K, beta) for both forms of momentum."""
-    rows: list[list[object]] = [
-        [f"β = {beta:g}" + (", Nesterov" if nesterov else ", heavy ball" if beta else "")]
-        + [f"{recipe_bounds.momentum_threshold(K, beta, nesterov):.3g}" for K in (1, 2, 3, 4, 5, 8)]
-        for beta, nesterov in ((0.0, False), (0.5, False), (0.9, False), (0.5, True), (0.9, True))
-    ]
-    return markdown(["", *(f"K = {K}" for K in (1, 2, 3, 4, 5, 8))], rows)
+    Ks, rows = (1, 2, 3, 4, 5, 8), []
+    for beta, nesterov in ((0.0, False), (0.5, False), (0.9, False), (0.5, True), (0.9, True)):
+        form = ", Nesterov" if nesterov else ", heavy ball" if beta else ""
+        steps = [recipe_bounds.momentum_threshold(K, beta, nesterov) for K in Ks]
+        rows.append([f"β = {beta:g}{form}", *(f"{step:.3g}" for step in steps)])
+    return markdown(["", *(f"K = {K}" for K in Ks)], rows)
 
 
 def speeds() -> str:
