@@ -233,6 +233,9 @@ def audit(
     seed: Annotated[int, typer.Option(help="Weights, partition into minibatches, and draws.")] = 0,
     points: Annotated[int, typer.Option(help="Iterations at which the gradient of f is measured.")] = 40,
     segments: Annotated[int, typer.Option(help="How many of them also measure L and the gradients of samples.")] = 6,
+    momentum: Annotated[float, typer.Option(help="beta.")] = 0.0,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="In Nesterov's form.")] = False,
+    sampling: Annotated[str, typer.Option(help="Minibatches: independent, or epochs (reshuffled).")] = "independent",
 ) -> None:
     """Train a network of ddg_ref and hold the run against what the statements assume and promise."""
     from theory import audit_report
@@ -242,9 +245,8 @@ def audit(
     shown = console()
     with one_line():
         expect_folder("out", out, audit_report.FILES)
-        plan = Plan(
-            model, data, modules, iterations, lr, batch_size, width, depth, loss, engine, seed, points, segments
-        )
+        sizes = model, data, modules, iterations, lr, batch_size, width, depth, loss, engine, seed, points, segments
+        plan = Plan(*sizes, momentum, nesterov, sampling)
         with activity(shown) as progress:
             found = measure(plan, progress=progress)
     say(shown, audit_report.text(found))

@@ -1,9 +1,10 @@
 """A real training run of ddg_ref, measured against what the statements assume and what they promise.
 
 What makes the theory apply: f_1..f_n are the losses of the n minibatches of one epoch, a fixed partition of the
-training set, f is their mean, and iteration t draws i(t) from them independently and uniformly (`python -m ddg_ref`
-reshuffles every epoch instead, which no statement covers). Plain SGD, constant step, float64. With batch norm f_i
-is still a function of the weights, because its minibatch is fixed; only the gradient of one sample is then undefined.
+training set, f is their mean, and i(t) is drawn from them independently and uniformly, or in epochs that use each of
+them once, in random orders (`python -m ddg_ref` makes new minibatches every epoch: PROOFS.md section 10, fine print).
+SGD with or without momentum, constant step, float64. With batch norm f_i is still a function of the weights, because
+its minibatch is fixed; only the gradient of one sample is then undefined.
 
 Certificates, up to rounding: f* >= 0, since losses are not negative; L >= the L that is seen, because every value of it
 is a ratio ||grad f(b) - grad f(a)||/||b - a|| of two points, also in the power iteration; M >= the M that is seen. So
@@ -15,7 +16,7 @@ seen on one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -26,11 +27,14 @@ from ddg_ref.modules import Pipeline
 from ddg_ref.runs.config import Config
 from ddg_ref.runs.engines import ENGINES, InProcess
 from ddg_ref.runs.training import Training
+from theory import recipe_bounds
 from theory.checks import finite, integer
 from theory.problems import Array
 from theory.spectrum import curvature, secant_ratio
 from theory.system import NetworkFunction, Watched
 
+SAMPLING = ("independent", "epochs")
+"""How i(t) is drawn."""
 POWER_ITERATIONS = 3
 """Per point; each point starts from the direction that the one before it ended with."""
 
@@ -55,8 +59,15 @@ class Plan:
     seed: int = 0
     points: int = 40
     segments: int = 6
+    momentum: float = 0.0
+    nesterov: bool = False
+    sampling: str = "independent"
 
     def __post_init__(self) -> None:
+        if self.sampling not in SAMPLING:
+            raise ValueError(
+                f"sampling: expected one of {', '.join(SAMPLING)}, got {self.sampling!r}; choose one of these"
+            )
         integer("modules", self.modules, 1)
         integer("segments", self.segments, 1)
         integer("points", self.points, self.segments)
@@ -84,11 +95,25 @@ class Plan:
                 engine=self.engine,
                 seed=self.seed,
                 split="count",
-                momentum=0,
+                momentum=self.momentum,
+                nesterov=self.nesterov or None,
                 dtype="float64",
                 drain=False,
             )
         )
+
+    @property
+    def eta(self) -> float:
+        """The effective step gamma/(1-beta)."""
+        return self.lr / (1 - self.momentum)
+
+    def draws(self, n: int) -> Array:
+        """i(0), i(1), ..: which of n minibatches each iteration takes."""
+        rng = np.random.default_rng([self.seed, 1])
+        if self.sampling == "independent":
+            return rng.integers(n, size=self.iterations)
+        epochs = -(-self.iterations // n)
+        return np.concatenate([rng.permutation(n) for _ in range(epochs)])[: self.iterations]
 
 
 @dataclass(frozen=True)
@@ -134,6 +159,17 @@ def _expect_finite(seen: Point | Segment) -> None:
 
 
 @dataclass(frozen=True)
+class Advised:
+    """What happened at another step: f at its first and last point, and the mean of ||grad f(w^t)||^2."""
+
+    why: str
+    lr: float
+    first: float
+    last: float
+    S: float
+
+
+@dataclass(frozen=True)
 class Audit:
     """What was seen. `n` minibatches, `d` weights."""
 
@@ -142,6 +178,7 @@ class Audit:
     d: int
     points: list[Point]
     segments: list[Segment]
+    advised: tuple[Advised, ...] = ()
 
     @property
     def A(self) -> float:  # noqa: N802
@@ -181,12 +218,54 @@ def evenly(last: int, count: int) -> list[int]:
 
 
 def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Audit:
-    """Train and measure. Raises ValueError for what ddg_ref refuses, or if a loss or gradient is not finite."""
+    """Train and measure; then train at the step that the theory recommends with what was seen, and measure that. Raises
+    ValueError for what ddg_ref refuses, or if a loss or gradient is not finite."""
+    found, advised = measure(plan, progress), []
+    for why, lr in recommended(found).items():
+        progress(f"at the step {lr:.2g}")
+        other = replace(plan, lr=lr, points=max(plan.segments, plan.points // 4))
+        training, function, times = _prepared(other)
+        w, _ = train(other, training, function, times)
+        points = [point(function, found.n, t, w[t]) for t in times]
+        S = float(np.mean([point.grad2 for point in points]))
+        advised.append(Advised(why, lr, points[0].f, points[-1].f, S))
+    return replace(found, advised=tuple(advised))
+
+
+def recommended(found: Audit) -> dict[str, float]:
+    """The steps gamma that the theory recommends with the L and M seen, by why."""
+    plan, constants = found.plan, (found.A, found.L, found.M, found.plan.modules)
+    momentum, rest = (plan.momentum, plan.nesterov), 1 - plan.momentum
+    stable = recipe_bounds.momentum_threshold(plan.modules, *momentum) / found.L
+    if plan.sampling == "epochs":
+        steps = {"the largest that R1 and R4 admit": rest / (found.L * found.n)}
+    else:
+        best = recipe_bounds.momentum_lin_best_step(*constants, plan.iterations, *momentum)
+        steps = {"where M1 (lin) is smallest": rest * best}
+    return steps | {"half of what M3 allows quadratics": stable / 2}
+
+
+def _prepared(plan: Plan) -> tuple[Training, NetworkFunction, list[int]]:
+    """A run before its first iteration, its network as a function, and the iterations to look at."""
     training = plan.training()
-    n = training.batches.per_epoch
     function = NetworkFunction(training.network, training.cuts, training.task.loss, training.batches, "float64")
-    last = plan.iterations - plan.modules
-    times = evenly(last, plan.points)
+    return training, function, evenly(plan.iterations - plan.modules, plan.points)
+
+
+def point(function: NetworkFunction, n: int, t: int, w: Array) -> Point:
+    """What a point needs, at w^t."""
+    values, gradients = zip(*(function.at(i, w) for i in range(n)), strict=True)
+    grad = np.mean(gradients, axis=0)
+    norms = [float(g @ g) for g in gradients]
+    grad2 = float(grad @ grad)
+    variance = float(np.maximum(0, np.mean(norms) - grad2))  # which rounding may take below 0
+    return Point(t, float(np.mean(values)), grad2, float(np.max(norms)), variance)
+
+
+def measure(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Audit:
+    """Train and measure."""
+    training, function, times = _prepared(plan)
+    n = training.batches.per_epoch
     progress("training")
     w, x = train(plan, training, function, times)
 
@@ -198,12 +277,7 @@ def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Au
     points, segments = [], []
     for t in times:
         progress(f"iteration {t}")
-        values, gradients = zip(*(function.at(i, w[t]) for i in range(n)), strict=True)
-        grad = np.mean(gradients, axis=0)
-        norms = [float(g @ g) for g in gradients]
-        grad2 = float(grad @ grad)
-        variance = float(np.maximum(0, np.mean(norms) - grad2))  # which rounding may take below 0
-        points.append(Point(t, float(np.mean(values)), grad2, float(np.max(norms)), variance))
+        points.append(point(function, n, t, w[t]))
         if t in inspected:
             hessian = []
             for place in (w[t], (w[t] + x[t]) / 2, x[t]):
@@ -213,7 +287,7 @@ def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Au
                 Segment(
                     t,
                     length=float(np.linalg.norm(w[t] - x[t])),
-                    secant=secant_ratio(mean_gradient(x[t]) - grad, x[t] - w[t]),
+                    secant=secant_ratio(mean_gradient(x[t]) - mean_gradient(w[t]), x[t] - w[t]),
                     hessian=(hessian[0], hessian[1], hessian[2]),
                     f_x=float(np.mean([function.at(i, x[t])[0] for i in range(n)])),
                     sample_M=sample_bound(training, function.params(w[t])),
@@ -225,12 +299,12 @@ def audit(plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Au
 def train(
     plan: Plan, training: Training, function: NetworkFunction, times: Iterable[int]
 ) -> tuple[dict[int, Array], dict[int, Array]]:
-    """Run the engine on minibatches drawn with replacement; w^t and x^t at `times`.
+    """Run the engine on minibatches drawn as the plan says; w^t and x^t at `times`.
 
     x_k^t is read off as w_k^{t+d_k}: with a constant step module k is the drained iterate, d_k iterations late, as the
     claim running-view verifies.
     """
-    drawn = np.random.default_rng([plan.seed, 1]).integers(training.batches.per_epoch, size=plan.iterations)
+    drawn = plan.draws(training.batches.per_epoch)
     training.task.batch = lambda t: training.batches(int(drawn[t]))
     training.task.labels_alone = lambda t: training.batches.labels(int(drawn[t]))
     wanted = {t + late for t in times for late in range(plan.modules)}

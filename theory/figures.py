@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from theory import bounds, stability
+from theory import bounds, recipe_bounds, stability
 from theory.cases import Case
 from theory.claims import lemma_1_search
 from theory.claims.mean_square import mean_square
@@ -246,3 +246,28 @@ def stability_region() -> Figure:
 
 def _unit_blocks(K: int) -> tuple[slice, ...]:
     return tuple(slice(k, k + 1) for k in range(K))
+
+
+def momentum_thresholds() -> Figure:
+    """g*(K, beta) over K for several momenta, in gamma L: what one delay takes from momentum."""
+    figure, (heavy, look_ahead) = new_figure(9.5, panels=2)
+    Ks = np.arange(1, 9)
+    styles = ((0.0, "-", COLOURS["lin"]), (0.5, "--", COLOURS["clean"]), (0.9, "-.", COLOURS["paper"]))
+    for ax, nesterov in ((heavy, False), (look_ahead, True)):
+        for beta, dash, colour in (*styles, (0.99, ":", COLOURS["sharp"])):
+            steps = [recipe_bounds.momentum_threshold(int(K), beta, nesterov) for K in Ks]
+            ax.plot(Ks, steps, dash, marker="o", markersize=4, color=colour, label=rf"$\beta = {beta:g}$")
+        ax.set(xlabel="modules $K$", yscale="log", ylim=(0.001, 6), xticks=Ks)
+        ax.set_title("Nesterov" if nesterov else "heavy ball", fontsize=10)
+    heavy.set_ylabel(r"largest stable $\gamma L$ on quadratics")
+    at_rest, delayed = (recipe_bounds.momentum_threshold(K, 0.9, False) for K in (1, 2))
+    heavy.annotate(
+        rf"$\beta = 0.9$: one delay takes {at_rest:.1f} to {delayed:.1f}",
+        (1.5, float(np.sqrt(at_rest * delayed))),
+        (2.2, 2.6),
+        fontsize=9,
+        arrowprops={"arrowstyle": "->", "color": "black"},
+    )
+    handles, labels = heavy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
+    return figure

@@ -13,14 +13,17 @@ from typing import Any
 
 from theory import bounds
 from theory.cases import Case
-from theory.claims import CLAIMS, Claim, Kind, descent, energy, mean_square, theorem_d, theorem_g
+from theory.claims import CLAIMS, Claim, Kind, descent, energy, mean_square, momentum, theorem_d, theorem_g
 from theory.claims.any_optimizer import OPTIMIZERS, OptimizerCase
 from theory.claims.claim import BoundInK
+from theory.claims.momentum_threshold import MomentumQuadraticCase
+from theory.claims.other_optimizers import AdamCase
 from theory.claims.quadratic_threshold import QuadraticCase
 from theory.claims.worst_constant import Step
 from theory.delayed import Iteration, Objective, ddg
 from theory.optimizers import Rule
 from theory.problems import Array
+from theory.recipes import Recipe, RecipeCase
 from theory.system import SystemCase
 from theory.tables import markdown
 from theory.wrong import MUTANTS, uphill
@@ -42,6 +45,11 @@ def _without_warm_up(A: float, L: float, K: int, gamma: float, T: int) -> float:
     return A / (gamma * T * (math.cos(2 * (K - 1) * psi) - math.sin(psi)))
 
 
+def _without_age(bound: Callable[..., float]) -> Callable[..., float]:
+    """The bound for SGD with the effective step, as if a velocity did not age."""
+    return lambda A, L, M, K, eta, T, beta, nesterov: bound(A, L, M, K, eta, T)
+
+
 WEAKER: dict[tuple[str, str], BoundInK] = {
     ("theorem-1-sharp", "without Q"): mean_square.check_mean_square(
         lambda A, L, M, K, gamma, T: A / (gamma * T) + gamma * L * M / 2
@@ -53,6 +61,14 @@ WEAKER: dict[tuple[str, str], BoundInK] = {
     ("theorem-d", "without R"): theorem_d.checker(_without_r),
     ("energy", "without the modules that wait"): energy.checker(waiting_counts=False),
     ("theorem-g", "numerator 1"): theorem_g.checker(_without_warm_up),
+    # what people run
+    **{
+        (f"momentum-{form}", "age = 0"): momentum.bounded(left, _without_age(bound))
+        for form, left, bound in (
+            ("lin", momentum.of_weights, bounds.theorem_1_lin),
+            ("sharp", momentum.of_weights, bounds.theorem_1_sharp),
+        )
+    },
 }
 """Bounds that lack one term or factor, by claim and what is missing."""
 
@@ -67,6 +83,17 @@ NOT_NOTICED: dict[tuple[str, str], str] = {
     ("theorem-2-harmonic", LESS): "open; no search came above 0.946 (K = 2)",
     ("warm-up", LESS): "true for every f: PROOFS.md section 8",
     ("theorem-d", "without R"): "open; on f = (L/2) w_1^2, the worst f known, with noise too, S_T stays below",
+    # what people run
+    ("shuffled", LESS): "open; the constants of Theorem R2 are loose",
+    (
+        "shuffled-variance",
+        LESS,
+    ): "open; with K <= n and gamma L (n+K) <= 1/2, steps are far below what K allows",
+    ("shuffled-variance", ONE): "the same",
+    ("default-training-shuffled", LESS): "open; the constants of Theorem R2 are loose",
+    ("decay-lin", LESS): "open; M_lambda is 4M or more",
+    ("adam-mean-square", LESS): "open; d >= K and Lam T make the bound larger than any gradient here",
+    ("adam-mean-square", ONE): "the same",
 }
 """Weaker statements that no case here refutes, and why."""
 
@@ -120,13 +147,37 @@ ADAPTED: dict[str, dict[str, Any]] = {
     **{name: {"n": 1} for name in ("warm-up", "energy", "theorem-f", "best-step-f", "theorem-g", "conjecture-w")},
     "theorem-2": {"steps": "harmonic"},
     "theorem-2-harmonic": {"steps": "harmonic"},
+    # what people run
+    **{name: {"n": 1, "gamma_L": 0.1} for name in ("momentum-d0", "heavy-ball-d0", "decay-d0")},
+    "two-modules": {"n": 1, "K": 2},
+    "momentum-d": {"gamma_L": 0.1},
+    **{name: {"gamma_L": 0.1} for name in ("any-order", "any-order-weights", "default-training")},
+    **{name: {"gamma_L": 0.05} for name in ("shuffled", "shuffled-variance", "default-training-shuffled")},
 }
 """What the hypotheses of a claim ask for."""
+RECIPES: dict[str, Recipe] = {
+    **dict.fromkeys(("coasted-identity", "coasting"), Recipe(0.5, True, 0.01, 2, (4,), 0.5)),
+    "decay-bounded": Recipe(0.3, False, 0.01),
+    "decay-lin": Recipe(0.3, False, 0.01),
+    "decay-d0": Recipe(0.0, False, 0.01),
+    "shuffled-variance": Recipe(),
+    **dict.fromkeys(("steps-blockwise", "steps-weighted", "steps-clean"), Recipe(0.5, True, 0.0, 2, (4,), 0.5)),
+    "steps-warm-up": Recipe(0.5, False, 0.0, 2, (4,), 0.5),
+    **dict.fromkeys(("default-training", "default-training-shuffled"), Recipe(0.5, False, 0.0, 2, (3,), 0.5)),
+}
+"""The recipe of a claim's ordinary cases, where heavy ball with 0.5 would not show all of it."""
+IN_EPOCHS = (
+    *("epoch-distance", "any-order", "any-order-weights", "shuffled", "shuffled-variance"),
+    *("default-training", "default-training-shuffled"),
+)
+"""Claims about sampling without replacement."""
 
 OTHER_CASES: dict[type[Any], tuple[Any, ...]] = {
     OptimizerCase: tuple(OptimizerCase(name, replace(GENERIC[0], gamma_L=0.05)) for name in OPTIMIZERS),
     QuadraticCase: (QuadraticCase(K=3, extra=1, curvature=1.0, seed=0),),
     Step: (Step(K=3, share=0.5),),
+    MomentumQuadraticCase: (MomentumQuadraticCase(QuadraticCase(3, 1, 1.0, 0), 0.5, True),),
+    AdamCase: (AdamCase(GENERIC[0], 0.0, 0.9, 1e-3),),
     SystemCase: (SystemCase("mlp", "sgd", "constant", "reference", "float64", (2, 4), 6, seed=1),),
 }
 
@@ -134,8 +185,14 @@ OTHER_CASES: dict[type[Any], tuple[Any, ...]] = {
 def ordinary(claim: Claim) -> tuple[Any, ...]:
     """A few cases that the claim's hypotheses admit; none for a claim about formulas alone."""
     if claim.case_type is Case:
-        cases = (*GENERIC, LONG) if claim.kind is Kind.UPPER_BOUND else GENERIC
+        cases = (*GENERIC, LONG) if claim.kind in (Kind.UPPER_BOUND, Kind.CONJECTURE) else GENERIC
         return tuple(replace(case, **ADAPTED.get(claim.id, {})) for case in cases)
+    if claim.case_type is RecipeCase:
+        recipe, epochs = RECIPES.get(claim.id, Recipe(0.5)), claim.id in IN_EPOCHS
+        drawn = tuple(RecipeCase(replace(case, **ADAPTED.get(claim.id, {})), recipe, epochs) for case in GENERIC)
+        plain = replace(recipe, warm_up=0, milestones=())
+        long = RecipeCase(replace(LONG, n=2, T=1000), epochs=True) if epochs else RecipeCase(LONG, plain)
+        return (*drawn, long) if claim.kind is Kind.UPPER_BOUND else drawn
     return OTHER_CASES.get(claim.case_type, ())
 
 

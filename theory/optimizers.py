@@ -14,7 +14,7 @@ import numpy as np
 
 from theory.checks import nonnegative, positive
 from theory.problems import Array
-from theory.symbols import steps
+from theory.symbols import momentum, steps
 
 State: TypeAlias = tuple[Any, ...]
 
@@ -69,13 +69,38 @@ class Momentum:
 
 
 @dataclass(frozen=True)
+class ScheduledMomentum:
+    """`Momentum` whose velocity is multiplied by gammas[t], on the clock of the iteration, as in ddg_ref."""
+
+    gammas: Array
+    mu: float
+    decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        steps("gamma", self.gammas)
+
+    def start(self, w: Array) -> State:
+        return (np.zeros_like(w),)
+
+    def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
+        return Momentum(float(self.gammas[t]), self.mu, self.decay, self.nesterov).step(state, t, w, g)
+
+
+@dataclass(frozen=True)
 class Adam:
-    """Kingma and Ba, ICLR 2015, Algorithm 1, with beta_1 = 0.9 and beta_2 = 0.999."""
+    """Kingma and Ba, ICLR 2015, Algorithm 1."""
 
     gamma: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
 
     def __post_init__(self) -> None:
         positive("gamma", self.gamma)
+        positive("eps", self.eps)
+        for name in ("beta1", "beta2"):
+            momentum(name, getattr(self, name))
 
     def start(self, w: Array) -> State:
         return 0, np.zeros_like(w), np.zeros_like(w)
@@ -83,7 +108,7 @@ class Adam:
     def step(self, state: State, t: int, w: Array, g: Array) -> tuple[State, Array]:
         count, mean, square = state
         count += 1
-        mean = 0.9 * mean + 0.1 * g
-        square = 0.999 * square + 0.001 * g * g
-        corrected = np.sqrt(square / (1 - 0.999**count)) + 1e-8
-        return (count, mean, square), w - self.gamma * (mean / (1 - 0.9**count)) / corrected
+        mean = self.beta1 * mean + (1 - self.beta1) * g
+        square = self.beta2 * square + (1 - self.beta2) * g * g
+        corrected = np.sqrt(square / (1 - self.beta2**count)) + self.eps
+        return (count, mean, square), w - self.gamma * (mean / (1 - self.beta1**count)) / corrected

@@ -90,7 +90,7 @@ def _members(name: str, types: dict[str, Any], data: Any) -> dict[str, Any]:
 
 
 def _value(expected: Any, data: Any) -> Any:
-    """`data` as a value of this type: a dataclass, tuple[X, ...], int, float or str; ValueError if it is none."""
+    """`data` as a value of this type: a dataclass, tuple[X, ...], bool, int, float or str; ValueError if it is none."""
     if isinstance(expected, type) and dataclasses.is_dataclass(expected):
         hints = get_type_hints(expected)
         return expected(
@@ -99,6 +99,7 @@ def _value(expected: Any, data: Any) -> Any:
     if get_origin(expected) is tuple and isinstance(data, list | tuple):
         return tuple(_value(get_args(expected)[0], item) for item in data)
     allowed = (int, float) if expected is float else expected
-    if isinstance(data, bool) or get_origin(expected) is tuple or not isinstance(data, allowed):
+    a_flag = isinstance(data, bool)  # which Python counts among the integers
+    if a_flag != (expected is bool) or get_origin(expected) is tuple or not isinstance(data, allowed):
         raise ValueError(f"record: expected a value of type {expected}, got {shown(data)}; use a file from verify")
     return data

@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 
 from ddg_ref.periods import Times, speedup
 from ddg_ref.tools.files import make_folder, write_figure, write_text
-from theory import bounds, figures, matrix, tables
+from theory import bounds, figures, matrix, recipe_bounds, tables
 from theory.claims import lemma_1_search
 from theory.examine import examine
 from theory.tables import markdown
 
-FILES = ("report.md", "bounds.png", "modules.png", "counterexample.png", "stability.png", "circle.png")
+FILES = (
+    *("report.md", "bounds.png", "modules.png", "counterexample.png", "stability.png", "circle.png"),
+    "momentum.png",
+)
 """The document, and its figures."""
 
 
@@ -114,6 +117,16 @@ def searched() -> str:
     return min((f.outcome.note for f in found if f is not None), key=len, default="none")
 
 
+def momenta() -> str:
+    """g*(K, beta) for both forms of momentum."""
+    Ks, rows = (1, 2, 3, 4, 5, 8), []
+    for beta, nesterov in ((0.0, False), (0.5, False), (0.9, False), (0.5, True), (0.9, True)):
+        form = ", Nesterov" if nesterov else ", heavy ball" if beta else ""
+        steps = [recipe_bounds.momentum_threshold(K, beta, nesterov) for K in Ks]
+        rows.append([f"β = {beta:g}{form}", *(f"{step:.3g}" for step in steps)])
+    return markdown(["", *(f"K = {K}" for K in Ks)], rows)
+
+
 def speeds() -> str:
     """Speed-up over one device of a balanced network with B = 2F."""
     schedules = ("bp", "two-phase", "free")
@@ -137,6 +150,7 @@ def compose(progress: Callable[[str], None] = lambda name: None) -> tuple[str, d
         "counterexample.png": figures.counterexample,
         "stability.png": figures.stability_region,
         "circle.png": figures.circular_orbit,
+        "momentum.png": figures.momentum_thresholds,
     }
     drawn = {}
     for name, draw in drawings.items():
@@ -221,6 +235,11 @@ def compose(progress: Callable[[str], None] = lambda name: None) -> tuple[str, d
                 ["K", "2 sin(π/(2(2K-1)))"],
                 [[K, f"{bounds.quadratic_threshold(K):.4f}"] for K in range(1, 9)],
             ),
+        ),
+        (
+            "Momentum and delay",
+            "The largest γL that is stable on all quadratics, g*(K, β) of Theorem M3.\n\n![momentum](momentum.png)",
+            momenta,
         ),
         (
             "Speed",

@@ -56,6 +56,18 @@ def squares(name: str, values: object) -> None:
         nonnegative(name, value)
 
 
+def momentum(name: str, beta: object) -> None:
+    """A number in [0, 1), else ValueError."""
+    if nonnegative(name, beta) >= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {shown(beta)}; 0.9 is usual")
+
+
+def flag(name: str, value: object) -> None:
+    """True or False, else ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {shown(value)}; say which")
+
+
 RANGES: dict[str, Callable[[str, Any], object]] = {
     "K": lambda name, value: integer(name, value, 1),
     "T": lambda name, value: integer(name, value, 1),
@@ -64,6 +76,13 @@ RANGES: dict[str, Callable[[str, Any], object]] = {
     **dict.fromkeys(("A", "M", "nu2", "gamma_L"), nonnegative),
     "gammas": steps,
     "grad2": squares,
+    **dict.fromkeys(("n", "d"), lambda name, value: integer(name, value, 1)),
+    **dict.fromkeys(("beta", "beta1", "beta2"), momentum),
+    "nesterov": flag,
+    **dict.fromkeys(("eta", "eps"), positive),
+    **dict.fromkeys(("decay", "w02", "G"), nonnegative),
+    **dict.fromkeys(("etas", "sums"), steps),
+    "warm_up": lambda name, value: integer(name, value, 0),
 }
 """By the name of the parameter; each raises ValueError."""
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from theory import audit_report
 from theory.__main__ import app
-from theory.audit import Plan, audit, evenly, train
+from theory.audit import Plan, audit, evenly, recommended, train
 from theory.families import make_problem
 from theory.spectrum import curvature, secant_ratio
 from theory.system import NetworkFunction
@@ -112,6 +112,78 @@ def test_bounds_of_the_audit_are_those_of_the_theory(found):
     assert audit_report.assumptions(slow)[0][2] == "not refuted"
 
 
+HEAVY = replace(PLAN, momentum=0.9, lr=0.02)
+
+
+@pytest.fixture(scope="module")
+def heavy():
+    return audit(HEAVY)
+
+
+def test_momentum_reaches_the_run_and_the_coasted_iterate_moves_by_fresh_gradients():
+    """z = x + (x^t - x^{t-1}) beta/(1-beta) moves by -eta grad f_{i(t)}(w^t): what `train` hands over is w and x."""
+    training = HEAVY.training()
+    function = NetworkFunction(training.network, training.cuts, training.task.loss, training.batches, "float64")
+    times = range(HEAVY.iterations - HEAVY.modules + 1)
+    w, x = train(HEAVY, training, function, times)
+    drawn = HEAVY.draws(training.batches.per_epoch)
+    z = {t: x[t] + 9 * (x[t] - x[max(0, t - 1)]) for t in times}
+    for t in times[:-1]:
+        assert np.abs(z[t + 1] - z[t] + HEAVY.eta * function.at(int(drawn[t]), w[t])[1]).max() < 1e-13
+    assert HEAVY.eta == pytest.approx(0.2)
+
+
+def test_epochs_use_every_minibatch_once():
+    plan = replace(PLAN, sampling="epochs")
+    drawn = plan.draws(5)
+    assert len(drawn) == PLAN.iterations
+    for start in range(0, 20, 5):
+        assert sorted(drawn[start : start + 5]) == [0, 1, 2, 3, 4]
+    assert not np.array_equal(drawn[:5], drawn[5:10])
+    assert set(PLAN.draws(5)) == set(range(5))
+    with pytest.raises(ValueError, match="sampling: expected one of independent, epochs, got 'shuffled'; choose"):
+        replace(PLAN, sampling="shuffled")
+
+
+def test_each_run_is_told_its_theorem(found, heavy):
+    assert audit_report.theorem(PLAN).startswith("Theorem 1*")
+    assert audit_report.theorem(HEAVY).startswith("Theorem M1")
+    assert audit_report.theorem(replace(HEAVY, sampling="epochs")).startswith("Theorem R4")
+    assert list(audit_report.promises(found, 24))[:4] == ["paper", "lin", "clean", "sharp"]
+    said = audit_report.promises(heavy, 24)
+    assert said["lin"] == pytest.approx(heavy.A / (0.2 * 24) + 11.5 * 0.2 * heavy.L * heavy.M)
+    assert "paper" not in said
+    slow = replace(heavy, plan=replace(HEAVY, lr=0.01 / heavy.L / heavy.n, sampling="epochs"))
+    assert list(audit_report.promises(slow, 24)) == ["R1"]
+    fast = replace(slow, plan=replace(HEAVY, lr=1 / heavy.L, sampling="epochs"))
+    assert audit_report.promises(fast, 24) == {}
+    assert "R1" in dict(audit_report.silent(fast))
+    assert "M2" in dict(audit_report.silent(replace(fast, plan=replace(fast.plan, sampling="independent"))))
+
+
+def test_limits_are_those_of_the_theorems(heavy):
+    limits = [limit for _, limit in audit_report.limits(replace(heavy, plan=replace(HEAVY, sampling="epochs")))]
+    assert limits == pytest.approx([0.0512, 0.618, 3.8, 0.04, 0.1 / heavy.n], rel=2e-3)
+    rows = audit_report.limit_rows(replace(heavy, plan=replace(HEAVY, lr=1e3)))
+    assert all(row[-1] == "above it on 3 of 3 segments" for row in rows)
+    rows = audit_report.limit_rows(replace(heavy, plan=replace(HEAVY, lr=1e-9)))
+    assert all(row[-1] == "not refuted" for row in rows)
+
+
+def test_recommended_steps_are_tried(found, heavy):
+    for seen, threshold, lag in ((found, 0.618, 2.5), (heavy, 0.0512, 11.5)):
+        best, half = recommended(seen).values()
+        eta = (seen.A / (seen.L * seen.M * lag * 24)) ** 0.5
+        assert best == pytest.approx((1 - seen.plan.momentum) * eta)
+        assert half == pytest.approx(threshold / seen.L / 2, rel=2e-3)
+        assert [new.lr for new in seen.advised] == [best, half]
+        for new in seen.advised:
+            assert new.first == pytest.approx(seen.A)
+            assert f"{new.last:.3g}" in audit_report.text(seen)
+    epochs = replace(found, plan=replace(PLAN, sampling="epochs"))
+    assert next(iter(recommended(epochs).values())) == pytest.approx(1 / (found.L * found.n))
+
+
 def test_batch_norm_has_no_gradient_of_a_sample():
     plan = Plan(model="cnn", width=2, depth=2, modules=2, iterations=4, points=2, segments=2, batch_size=700)
     seen = audit(plan)
@@ -137,6 +209,8 @@ def test_command_writes_table_and_figure(tmp_path):
         ("--segments 9 --points 3", "points: expected an integer >= 9, got 3"),
         ("--model perceptron", "unknown model 'perceptron'"),
         ("--engine mpi", "engine: expected reference or threads, which see all modules, got mpi; choose one of them"),
+        ("--sampling shuffled", "sampling: expected one of independent, epochs, got 'shuffled'; choose one of these"),
+        ("--momentum 1", "momentum: expected a number in [0, 1), got 1.0"),
         ("--engine steam", "engine: expected reference or threads, which see all modules, got steam; choose one"),
         ("--lr -1", "lr: expected a finite number > 0"),
         ("--lr 1e6", "audit: the loss became"),

@@ -23,8 +23,14 @@ TIGHT = (
     *("distance", "lemma-v", "lemma-v-half", "back-to-w", "theorem-1-lin", "theorem-1-sharp"),
     *("theorem-2-shifted", "theorem-2-weighted", "lyapunov", "theorem-d0", "theorem-d", "quadratic-stable"),
     *("warm-up", "energy", "theorem-f", "best-step-f", "theorem-g", "conjecture-w", "conjecture-v"),
+    *("coasted-distance", "momentum-lin", "momentum-clean", "momentum-sharp", "momentum-stable"),
+    *("epoch-distance", "decay-d0", "lin-conjecture"),
 )
 """Bounds that are reached to within 10%."""
+
+
+BLIND = {"shuffled-variance", "adam-mean-square"}
+"""Bounds whose constants are so loose that they would hold without a delay in them, on everything tried here."""
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +44,15 @@ def wrong():
 
 
 def test_upper_bounds_are_functions_of_k():
-    """All but the three that compare formulas with one another and measure nothing."""
+    """All but those that compare formulas with one another, a length that no delay enters, and a lower bound."""
     upper = {name for name, claim in CLAIMS.items() if claim.kind is Kind.UPPER_BOUND}
-    assert upper - set(bounds_in_k()) == {"monotone-in-k", "order", "worst-constants"}
+    without = {"monotone-in-k", "order", "worst-constants", "decay-bounded", "lin-constant-lower"}
+    assert upper - set(bounds_in_k()) == without
 
 
 def test_every_bound_holds_and_notices_that_k_is_not_one(weaker):
     assert {name for name in bounds_in_k() if weaker[name, STATED] > 1} == set()
-    assert {name for name in bounds_in_k() if not weaker[name, ONE] > 1.01} == set()
+    assert {name for name in bounds_in_k() if not weaker[name, ONE] > 1.01} == BLIND
 
 
 def test_every_weaker_statement_is_noticed_or_stands_in_the_table(weaker):
@@ -57,7 +64,7 @@ def test_tight_bounds_notice_a_tenth(weaker):
     assert {name for name in bounds_in_k() if weaker[name, STATED] / 0.9 > 1.01} == set(TIGHT)
 
 
-@pytest.mark.parametrize("name", bounds_in_k())
+@pytest.mark.parametrize("name", sorted(bounds_in_k().keys() - BLIND))
 def test_a_plain_verification_notices_that_k_is_not_one(name):
     """`verify --examples 100` draws every adversary, on one of which the bound with 1 in place of K fails; and mostly
     other cases."""

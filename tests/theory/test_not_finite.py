@@ -12,18 +12,22 @@ from broken_engines import with_modules
 from hypothesis import strategies as st
 
 from ddg_ref.runs.engines import ENGINES
-from theory import bounds, campaign, records
+from theory import bounds, campaign, matrix, records
 from theory.__main__ import table, verdict
 from theory.cases import Case
 from theory.claims import CLAIMS, Kind, Outcome
 from theory.claims.any_optimizer import OptimizerCase
 from theory.claims.claim import largest, worst
 from theory.claims.lemma_1_search import Integers
+from theory.claims.lin_constant import Circling
+from theory.claims.momentum_threshold import MomentumQuadraticCase
+from theory.claims.other_optimizers import AdamCase
 from theory.claims.quadratic_threshold import QuadraticCase
 from theory.claims.reduction import PAIRS, Constants
 from theory.claims.worst_constant import Step
 from theory.delayed import ddg
 from theory.examine import Examination, Finding, examine
+from theory.recipes import RecipeCase
 from theory.system import SystemCase
 
 GENERIC = Case("logistic", K=3, n=2, T=4, steps="constant", gamma_L=0.05, start=1.0, seed=1)
@@ -47,6 +51,10 @@ def case_of(claim):
         return Step(K=3, share=0.5)
     if claim.case_type is QuadraticCase:
         return QuadraticCase(K=3, extra=1, curvature=1.0, seed=0)
+    if claim.case_type in (RecipeCase, MomentumQuadraticCase, AdamCase):
+        return matrix.ordinary(claim)[0]
+    if claim.case_type is Circling:
+        return Circling(K=2)
     changes = {
         "pipedream": {"family": "network"},
         "one-module": {"K": 1},

@@ -9,7 +9,7 @@ from inspect import isfunction, signature
 import numpy as np
 import pytest
 
-from theory import bounds, checks, pipedream, spectrum, stability
+from theory import bounds, checks, pipedream, recipe_bounds, spectrum, stability
 from theory.cases import Case
 from theory.delayed import ddg
 from theory.exact import Sequences, all_sequences, expectation, given_history
@@ -32,13 +32,26 @@ BAD = {
     **dict.fromkeys(("A", "M", "nu2", "gamma_L"), NONNEGATIVE),
     "grad2": [bad for bad in NONNEGATIVE if not isinstance(bad, list | np.ndarray)],
     "gammas": STEPS,
+    # what people run
+    **{name: [*NO_INTEGER, 0, -3] for name in ("n", "d")},
+    "warm_up": [*NO_INTEGER, -1],
+    **dict.fromkeys(("eta", "eps"), POSITIVE),
+    **dict.fromkeys(("decay", "w02", "G"), NONNEGATIVE),
+    **{name: [*NONNEGATIVE, 1, 1.0, 1.5, 1e300] for name in ("beta", "beta1", "beta2")},
+    "nesterov": [0, 1, "True", None, 1.0, np.True_],
+    **dict.fromkeys(("etas", "sums"), STEPS),
 }
 GOOD = {"K": 2, "T": 5, "t": 3, "gamma": 0.1, "L": 1.3, "A": 1.7, "M": 2.1, "nu2": 0.7, "gamma_L": 0.2}
 GOOD |= {"sigma": 1.5, "grad2": 0.4, "gammas": 0.1 / np.arange(1.0, 10.0)}
+GOOD |= {"n": 3, "d": 4, "warm_up": 2, "eta": 0.05, "eps": 0.01, "decay": 0.02, "w02": 1.7, "G": 0.9, "beta": 0.5}
+GOOD |= {"beta1": 0.5, "beta2": 0.9, "nesterov": True, "etas": GOOD["gammas"], "sums": GOOD["gammas"] / 2}
+GOOD_FOR = {"shuffled_variance": {"gamma": 0.02}}
+GOOD_FOR |= {name: {"etas": 0.1 / np.arange(1.0, 4.0)} for name in ("default_training", "default_training_shuffled")}
 PUBLIC = {
     name: function
-    for name, function in vars(bounds).items()
-    if isfunction(function) and not name.startswith("_") and function.__module__ == bounds.__name__
+    for module in (bounds, recipe_bounds)
+    for name, function in vars(module).items()
+    if isfunction(function) and not name.startswith("_") and function.__module__ == module.__name__
 }
 ARGUMENTS = [(name, symbol) for name, function in PUBLIC.items() for symbol in signature(function).parameters]
 
@@ -51,7 +64,8 @@ def refused(call, starts=""):
 
 
 def good(function):
-    return {symbol: GOOD[symbol] for symbol in signature(function).parameters}
+    symbols = GOOD | GOOD_FOR.get(function.__name__, {})
+    return {symbol: symbols[symbol] for symbol in signature(function).parameters}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -67,12 +81,13 @@ def test_every_bound_refuses_a_symbol_out_of_range(name, symbol):
         refused(lambda arguments=arguments: PUBLIC[name](*arguments.values()), f"{symbol}: expected ")
 
 
+NO_SCALE = ("t", "gammas", "grad2", "etas", "sums", "nesterov")
 SCALES = [1e-320, 1e-200, 1e-160, 1e160, 1e200, 1e308, np.float64(1e308), np.float64(1e-320)]
 
 
-@pytest.mark.parametrize(("name", "symbol"), [(n, s) for n, s in ARGUMENTS if s not in ("t", "gammas", "grad2")])
+@pytest.mark.parametrize(("name", "symbol"), [(n, s) for n, s in ARGUMENTS if s not in NO_SCALE])
 def test_no_bound_is_infinite_or_fails_otherwise_than_in_one_line(name, symbol):
-    integers = symbol in ("K", "T")
+    integers = symbol in ("K", "T", "n", "d", "warm_up")
     for extreme in [10**80, 10**200, 10**400] if integers else SCALES:
         arguments = good(PUBLIC[name]) | {symbol: extreme}
         try:

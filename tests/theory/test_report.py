@@ -91,7 +91,7 @@ def test_report_is_written(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["report", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / "report.md").read_text()
-    for name in ("bounds", "modules", "counterexample", "stability", "circle"):
+    for name in ("bounds", "modules", "counterexample", "stability", "circle", "momentum"):
         assert f"({name}.png)" in text
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 

@@ -23,6 +23,11 @@ class OptimizerCase:
     optimizer: str
     case: Case
 
+    @property
+    def K(self) -> int:  # noqa: N802
+        """Number of modules."""
+        return self.case.K
+
     def rule(self) -> Rule:
         """The optimizer."""
         gamma = self.case.gamma
