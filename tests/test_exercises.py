@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from notebooks.exercises.accidents import ACCIDENTS, ALL_TESTS, ASSIGNMENT
+
 EXERCISES = Path(__file__).parents[1] / "notebooks" / "exercises"
 NOTEBOOKS = {path.stem: json.loads(path.read_text()) for path in sorted(EXERCISES.glob("source/*/*.ipynb"))}
 MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
@@ -61,3 +63,13 @@ def test_the_guide_explains_every_wrong_answer(path):
     message, reveals = (line.split(": ", 1)[1] for line in path.read_text().splitlines()[1:3])
     row = f"| {int(path.parent.name[:2])} | `{path.stem}` | {message} | {reveals} |"
     assert row in (EXERCISES / "README.md").read_text()
+
+
+def test_the_guide_has_the_table_of_accidents():
+    rows = "\n".join(accident.row() for accident in ACCIDENTS)
+    assert f"|---|---|---|---|\n{rows}\n\n" in (EXERCISES / "README.md").read_text()
+
+
+def test_accidents_happen_to_the_cells_that_there_are():
+    marks = [cell["metadata"].get("nbgrader", {}) for cell in NOTEBOOKS[ASSIGNMENT]["cells"]]
+    assert tuple(mark["grade_id"] for mark in marks if mark.get("grade")) == ALL_TESTS

@@ -6,7 +6,7 @@ ones in every run and for every student; what fails is made as small as possible
 
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -66,7 +66,7 @@ def for_every(*, examples: int = 25, **inputs: SearchStrategy[Any]) -> Callable[
                 reason, costly = f"the workers wait for each other for ever: {error}", True
             except NotImplementedError:
                 reason = "nothing to grade yet: expected your code in place of `raise NotImplementedError()`"
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 reason = f"your code raised {type(error).__name__}: {error}{_place(error)}"
             failures.append(f"{reason}\nInput: " + ", ".join(f"{name} = {value!r}" for name, value in values.items()))
             raise _Stop if costly else AnswerError(failures[-1])
@@ -116,7 +116,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """The student's line that raised."""
     lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
     return f" (in the line `{lines[-1]}`)" if lines else ""
@@ -215,8 +215,14 @@ def run_workers(work: Callable[..., int], pipeline: Pipeline, task: Task, stop: 
 
     Raises StallError with the hint when they wait for each other.
     """
+
+    def steps(*arguments: Any) -> Generator[None, None, int]:
+        """What the engine goes through: one step, and that is all of `work`."""
+        yield
+        return work(*arguments)
+
     task.stall_timeout = STALL_SECONDS
-    with patch.object(threads, "work", work):
+    with patch.object(threads, "work", steps):
         try:
             return threads.run(pipeline, task, 0, stop).iteration
         except StallError as stall:
