@@ -9,6 +9,8 @@ from typing import Any
 
 import jupytext
 
+from notebooks import METADATA
+
 HERE = Path(__file__).parent
 ASSIGNMENTS = (
     "01_backward_of_a_layer",
@@ -41,8 +43,7 @@ def notebook(text: Path) -> dict[str, Any]:
         if cell.cell_type == "code":
             plain |= {"execution_count": None, "outputs": []}
         cells.append(plain)
-    metadata = {"kernelspec": dict(found.metadata["kernelspec"]), "jupytext": {"formats": "ipynb,md:myst"}}
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
 
 def main() -> None:
