@@ -18,4 +18,4 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
-"""Of every notebook here. Jupytext takes the word after `{code-cell}` from the lexer, which all Python kernels share."""
+"""Of every notebook here. Jupytext takes the word after `{code-cell}` from the lexer."""
