@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from notebooks.exercises.build import Notebook
+
 ASSIGNMENT = "01_backward_of_a_layer"
 CELL = "softplus"
 """The solution cell that has the accident; two others, and four with tests, come after it."""
@@ -16,8 +18,6 @@ ALL_TESTS = (*ITS_TESTS, "rms-norm-by-hand", "rms-norm-hidden")
 
 SECONDS = 98765
 """For how long threads and processes would run: a number by which they are recognised."""
-
-Notebook = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ ACCIDENTS = (
     Accident("sys_exit", "`sys.exit()`", after("import sys\nsys.exit()"), shows="SystemExit"),
     Accident("sys_exit_inside", "in a function: `sys.exit()`", inside("raise SystemExit"), ITS_TESTS, "SystemExit"),
     Accident("no_test", "a deleted test cell", without("softplus-hidden")),
+    Accident("no_setup", "a deleted or changed cell that was given", without("setup")),
     Accident("no_answer", "a deleted answer", without(CELL), ITS_TESTS, "NotImplementedError"),
     Accident("no_cells", "a deleted answer and its tests", without(CELL, *ITS_TESTS), ITS_TESTS, "NotImplementedError"),
     Accident("syntax", "a syntax error", after("if x = 1:"), ITS_TESTS, "SyntaxError"),

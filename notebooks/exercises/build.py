@@ -24,11 +24,14 @@ ASSIGNMENTS = (
 )
 
 
+Notebook = dict[str, Any]
+
+
 def text_of(name: str) -> Path:
     return HERE / "source" / name / f"{name}.md"
 
 
-def notebook(text: Path) -> dict[str, Any]:
+def notebook(text: Path) -> Notebook:
     """The notebook that a text stands for: no outputs, and cell ids that do not change from build to build."""
     found = jupytext.read(text)
     cells = []

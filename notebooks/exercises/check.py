@@ -3,6 +3,7 @@
 For each assignment, in a course directory of its own that is thrown away afterwards:
 
 - the notebook is what its text says, and the release version shows neither solutions nor hidden tests;
+- it can be completed: every name that a test asks for stands in what students see;
 - the solution scores full marks; the untouched release version scores zero in every graded cell;
 - each wrong answer kept under `wrong/` loses points, with the message that is meant for it.
 
@@ -25,7 +26,8 @@ import psutil
 from nbgrader.api import Gradebook
 
 from notebooks.exercises.accidents import ACCIDENTS, ASSIGNMENT, SECONDS
-from notebooks.exercises.build import ASSIGNMENTS, HERE, notebook, text_of
+from notebooks.exercises.build import ASSIGNMENTS, HERE, Notebook, notebook, text_of
+from notebooks.exercises.names import unknown
 
 # nbgrader looks for alembic, which is installed beside it, on the path; one thread per kernel leaves room for two.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -34,8 +36,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 FEWEST_WRONG_ANSWERS = 3
 AT_ONCE = 2
 """Assignments graded at the same time."""
-
-Notebook = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ def examine(name: str) -> list[str]:
     problems = []
     if source != notebook(text):
         problems.append("expected the notebook to be what its text says, but it differs; run build")
+    for cell, names in unknown(source).items():
+        problems.append(f"{cell}: expected to import or to be shown what it uses, got {sorted(names)}")
     if len(wrong) < FEWEST_WRONG_ANSWERS:
         problems.append(f"expected at least {FEWEST_WRONG_ANSWERS} wrong answers, found {len(wrong)}; add some")
 

@@ -1,11 +1,13 @@
 """IPython extension for the kernels that run submissions: keeps a cell's accident from reaching the cells after it.
 
-Memory is limited, so that MemoryError comes before the system ends other people's processes. `%reset` does nothing. A
-builtin that is hidden by a value (`sum = 0`, `list = [1, 2]`) is uncovered again after the cell. Threads and processes
-that a cell leaves running are reported to `contain.Contain`, which starts a new kernel.
+Memory is limited, so that MemoryError comes before the system ends other people's processes. `%reset` does nothing.
+After each cell a builtin that is hidden by a value (`sum = 0`, `list = [1, 2]`) is uncovered again, and the working
+directory is the one it was, and there. Threads and processes that a cell leaves running are reported to
+`contain.Contain`, which starts a new kernel.
 """
 
 import builtins
+import os
 import sys
 import threading
 from typing import Any
@@ -31,7 +33,11 @@ def load_ipython_extension(shell: Any) -> None:
     def remember(info: Any) -> None:
         before.update(threading.enumerate())
 
+    here = os.getcwd()
+
     def tidy(result: Any) -> None:
+        os.makedirs(here, exist_ok=True)
+        os.chdir(here)
         for name in _hidden_builtins(shell):
             del shell.user_ns[name]
         left = _left_running(before)
