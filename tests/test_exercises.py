@@ -99,16 +99,11 @@ def test_tests_import_what_they_use_and_ask_for_names_that_are_shown(name):
     ],
 )
 def test_a_name_that_is_not_shown_is_found(answer, test, missing):
-    cells = [("a", True, answer), ("b", False, test)]
-    book = {
-        "cells": [
-            {
-                "metadata": {"nbgrader": {"grade_id": grade_id, "solution": solution, "grade": not solution}},
-                "source": code,
-            }
-            for grade_id, solution, code in cells
-        ]
-    }
+    def cell(grade_id: str, code: str, *, solution: bool) -> dict:
+        marks = {"grade_id": grade_id, "solution": solution, "grade": not solution}
+        return {"metadata": {"nbgrader": marks}, "source": code}
+
+    book = {"cells": [cell("a", answer, solution=True), cell("b", test, solution=False)]}
     assert unknown(book) == ({"b": missing} if missing else {})
 
 
