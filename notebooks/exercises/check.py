@@ -5,7 +5,8 @@ For each assignment, in a course directory of its own that is thrown away afterw
 - the notebook is what its text says, and the release version shows neither solutions nor hidden tests;
 - it can be completed: every name that a test asks for stands in what students see;
 - the solution scores full marks; the untouched release version scores zero in every graded cell;
-- each wrong answer kept under `wrong/` loses points, with the message that is meant for it.
+- each wrong answer kept under `wrong/` loses points, with the message that is meant for it; one that only avoids the
+  question gets none.
 
 And once, for the first assignment: what is in accidents.py costs what it says there, and no other submission anything.
 """
@@ -18,6 +19,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +36,8 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 FEWEST_WRONG_ANSWERS = 3
+HABITS = ("library_call", "library_differences", "differences")
+"""Wrong answers that give the right numbers, and get no points at all: those of the tests that follow their cell."""
 AT_ONCE = 2
 """Assignments graded at the same time."""
 
@@ -69,6 +73,13 @@ def graded_cells(book: Notebook, kind: str) -> dict[str, Any]:
     """The cells that nbgrader calls `kind` ("solution" or "grade"), by their grade_id."""
     found = [(cell["metadata"].get("nbgrader", {}), cell) for cell in book["cells"]]
     return {marks["grade_id"]: cell for marks, cell in found if marks.get(kind)}
+
+
+def tests_of(book: Notebook, solution: str) -> list[str]:
+    """The cells with tests between a solution cell and the next."""
+    marks = [cell["metadata"]["nbgrader"] for cell in book["cells"] if "nbgrader" in cell["metadata"]]
+    start = next(i for i, mark in enumerate(marks) if mark["grade_id"] == solution) + 1
+    return [mark["grade_id"] for mark in takewhile(lambda mark: mark["grade"], marks[start:])]
 
 
 def answered(release: Notebook, answers: dict[str, str]) -> Notebook:
@@ -181,6 +192,9 @@ def examine(name: str) -> list[str]:
             lost = " | ".join(errors[cell] for cell, (score, most) in scores.items() if score < most)
             if answer.message not in lost:
                 problems.append(f"{answer.name}: expected the message {answer.message!r}, got {lost!r}")
+            if answer.name in HABITS:
+                kept = [cell for cell in tests_of(source, answer.cell) if scores[cell][0]]
+                problems += [f"{answer.name}: expected no points for a habit, got some in {cell}" for cell in kept]
         if name == ASSIGNMENT:
             problems += accidental(course, answered(course.release, solutions))
     return problems

@@ -40,16 +40,22 @@ FORWARD_PASSES = 1
 """In one backward pass: enough to compute the cache again, too few for differences of losses."""
 
 
-def check_layer(layer: Layer, params: Params, x: Array, dy: Array, hints: Mapping[str, str]) -> None:
-    """Exercise 1: compare `layer.backward` with central differences of sum(dy * y), entry by entry.
-
-    `hints` has a text for each parameter, and for "x".
-    """
+def gradients(layer: Layer, params: Params, x: Array, dy: Array) -> tuple[Array, Params]:
+    """Exercise 1: dx and the parameter gradients as `layer` gives them, for the batch x and the error gradient dy."""
     _, cache = layer.forward(params, x)
     untouched = unchanged("backward", {"x": x, "dy": dy, **params})
     with own_work(numeric_gradient), patch.object(type(layer), "forward", limited(type(layer).forward)):
         dx, grads = layer.backward(params, cache, dy)
     untouched()
+    return dx, grads
+
+
+def check_layer(layer: Layer, params: Params, x: Array, dy: Array, hints: Mapping[str, str]) -> None:
+    """Exercise 1: compare `layer.backward` with central differences of sum(dy * y), entry by entry.
+
+    `hints` has a text for each parameter, and for "x".
+    """
+    dx, grads = gradients(layer, params, x, dy)
     expected = numeric_gradient(lambda moved: float((dy * layer.forward(params, moved)[0]).sum()), x)
     for name, value in params.items():
         found = numeric_gradient(
@@ -80,6 +86,12 @@ def ddg_iterates(problem: delayed.Objective, w0: Array, samples: Array, gamma: f
     """Exercise 3: w^0..w^T of DDG for one sequence of samples, (T+1, d)."""
     gammas = np.full(len(samples) + len(problem.blocks) - 1, gamma)
     return delayed.ddg(problem, w0, samples[None], optimizers.SGD(gammas))[:, 0]
+
+
+def tried(iterates: Callable[..., Array], problem: delayed.Objective, w0: Array, samples: Array, gamma: float) -> Array:
+    """Exercise 3: what `iterates` gives without the library's loop."""
+    with own_work(delayed.ddg):
+        return iterates(problem, w0.copy(), samples, gamma)
 
 
 def one_run(family: str, K: int, T: int, kind: str, seed: int) -> delayed.Run:
