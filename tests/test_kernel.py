@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from notebooks.exercises import kernel
 
@@ -15,7 +16,7 @@ def shell(monkeypatch, tmp_path):
     monkeypatch.setattr(kernel, "_limit_memory", lambda: None)
     monkeypatch.setattr(kernel, "GRACE", 0.01)
     monkeypatch.chdir(tmp_path)
-    shell = InteractiveShell()
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
     kernel.load_ipython_extension(shell)
     return shell
 
