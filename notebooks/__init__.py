@@ -12,3 +12,10 @@ LESSONS = (
     "09_does_it_learn",
 )
 """All lessons, in order. One that has no file fails the check, and so does a file that is not listed."""
+
+METADATA = {
+    "jupytext": {"formats": "ipynb,md:myst"},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+}
+"""Of every notebook here. Jupytext takes the word after `{code-cell}` from the lexer."""

@@ -35,7 +35,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from notebooks import LESSONS
+from notebooks import LESSONS, METADATA
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -72,13 +72,7 @@ class Course:
             raise LessonError(f"{path.name} is missing: write it, or take it off notebooks.LESSONS")
         notebook = nbformat.v4.upgrade(jupytext.read(path, fmt="md:myst"))
         notebook.nbformat_minor = 5
-        notebook.metadata = nbformat.from_dict(
-            {
-                "jupytext": {"formats": "ipynb,md:myst"},
-                "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                "language_info": {"name": "python"},
-            }
-        )
+        notebook.metadata = nbformat.from_dict(METADATA)
         ids: set[str] = set()
         for cell in notebook.cells:
             cell.id = _new_id(cell.source, ids)
@@ -191,7 +185,7 @@ def _environment(cache: str) -> Iterator[None]:
 def _clean(notebook: NotebookNode) -> None:
     """Drop widgets, which live only as long as a kernel, with what they show, and what a run adds to metadata."""
     notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
+    notebook.metadata.language_info = nbformat.from_dict(METADATA["language_info"])
     for cell in notebook.cells:
         if cell.cell_type == "code":
             if any(WIDGET in output.get("data", {}) for output in cell.outputs):

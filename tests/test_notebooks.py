@@ -1,11 +1,13 @@
 """The tool that runs the lessons finds what it is there to find. The lessons themselves: `make lessons`."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupytext.cli import jupytext
 
 from notebooks import LESSONS
 from notebooks.tool import Course, LessonError, changes, find, go_through, picture_difference, same_text
@@ -14,10 +16,6 @@ SLUG = "01_tiny"
 TEXT = """---
 jupytext:
   formats: ipynb,md:myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
 ---
 
 # A tiny lesson
@@ -247,3 +245,55 @@ def test_lessons_are_found_by_number():
     assert find(["02", "1"]) == [LESSONS[1], LESSONS[0]]
     with pytest.raises(LessonError, match="1 to 9, got 'ten'"):
         find(["ten"])
+
+
+ROOT = Path(__file__).parents[1]
+TEXTS = sorted([*ROOT.glob("notebooks/[0-9]*.md"), *ROOT.glob("notebooks/exercises/source/*/*.md")])
+
+
+def saved_elsewhere(notebook: dict) -> None:
+    """What other versions of Jupyter and Python, on other machines, write into a notebook that they save."""
+    notebook["nbformat_minor"] = max(5, nbformat.current_nbformat_minor)
+    notebook["metadata"] |= {
+        "kernelspec": {"display_name": "My environment", "language": "python", "name": "my-environment"},
+        "language_info": {
+            "codemirror_mode": {"name": "ipython", "version": 3},
+            "file_extension": ".py",
+            "mimetype": "text/x-python",
+            "name": "python",
+            "nbconvert_exporter": "python",
+            "pygments_lexer": "ipython3",
+            "version": "3.99.1",
+        },
+        "toc": {"base_numbering": 1},
+        "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {}}},
+    }
+    for count, cell in enumerate(notebook["cells"]):
+        cell["metadata"] |= {"editable": True, "slideshow": {"slide_type": ""}, "trusted": True, "vscode": {"id": "a"}}
+        if cell["cell_type"] == "code":
+            cell["execution_count"] = count
+            cell["metadata"] |= {
+                "collapsed": False,
+                "execution": {"iopub.status.busy": "now"},
+                "jupyter": {"busy": True},
+            }
+
+
+@pytest.mark.parametrize("change", [lambda notebook: None, saved_elsewhere])
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_saved_notebook_changes_in_its_text_what_was_changed_in_it(text, change, tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    copy = tmp_path / text.relative_to(ROOT)
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(text.read_bytes())
+    jupytext(["--to", "ipynb", "--quiet", str(copy)])  # with the cells of the text, and the metadata of the notebook
+    notebook = json.loads(copy.with_suffix(".ipynb").read_text())
+    notebook["metadata"] = json.loads(text.with_suffix(".ipynb").read_text())["metadata"]
+    change(notebook)
+    first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    first["source"] = ["Changed.\n", *first["source"]]
+    copy.with_suffix(".ipynb").write_text(json.dumps(notebook))
+    os.utime(copy, (1, 1))  # the notebook is the newer one
+    jupytext(["--sync", "--quiet", str(copy.with_suffix(".ipynb"))])
+    header, body = text.read_text().split("---\n\n", 1)
+    assert copy.read_text() == f"{header}---\n\nChanged.\n{body}"

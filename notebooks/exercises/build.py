@@ -9,6 +9,8 @@ from typing import Any
 
 import jupytext
 
+from notebooks import METADATA
+
 HERE = Path(__file__).parent
 ASSIGNMENTS = (
     "01_backward_of_a_layer",
@@ -22,11 +24,14 @@ ASSIGNMENTS = (
 )
 
 
+Notebook = dict[str, Any]
+
+
 def text_of(name: str) -> Path:
     return HERE / "source" / name / f"{name}.md"
 
 
-def notebook(text: Path) -> dict[str, Any]:
+def notebook(text: Path) -> Notebook:
     """The notebook that a text stands for: no outputs, and cell ids that do not change from build to build."""
     found = jupytext.read(text)
     cells = []
@@ -41,8 +46,7 @@ def notebook(text: Path) -> dict[str, Any]:
         if cell.cell_type == "code":
             plain |= {"execution_count": None, "outputs": []}
         cells.append(plain)
-    metadata = {"kernelspec": dict(found.metadata["kernelspec"]), "jupytext": {"formats": "ipynb,md:myst"}}
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
 
 def main() -> None:

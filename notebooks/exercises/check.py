@@ -3,10 +3,12 @@
 For each assignment, in a course directory of its own that is thrown away afterwards:
 
 - the notebook is what its text says, and the release version shows neither solutions nor hidden tests;
+- it can be completed: every name that a test asks for stands in what students see;
 - the solution scores full marks; the untouched release version scores zero in every graded cell;
-- each wrong answer kept under `wrong/` loses points, with the message that is meant for it.
+- each wrong answer kept under `wrong/` loses points, with the message that is meant for it; one that only avoids the
+  question gets none.
 
-And once, for the first assignment: a cell that never ends neither hangs the grading nor costs the other cells' points.
+And once, for the first assignment: what is in accidents.py costs what it says there, and no other submission anything.
 """
 
 import json
@@ -17,23 +19,27 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 from nbgrader.api import Gradebook
 
-from notebooks.exercises.build import ASSIGNMENTS, HERE, notebook, text_of
+from notebooks.exercises.accidents import ACCIDENTS, ASSIGNMENT, SECONDS
+from notebooks.exercises.build import ASSIGNMENTS, HERE, Notebook, notebook, text_of
+from notebooks.exercises.names import unknown
 
 # nbgrader looks for alembic, which is installed beside it, on the path; one thread per kernel leaves room for two.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 FEWEST_WRONG_ANSWERS = 3
+HABITS = ("library_call", "library_differences", "differences")
+"""Wrong answers that give the right numbers, and get no points at all: those of the tests that follow their cell."""
 AT_ONCE = 2
 """Assignments graded at the same time."""
-
-Notebook = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,13 @@ def graded_cells(book: Notebook, kind: str) -> dict[str, Any]:
     return {marks["grade_id"]: cell for marks, cell in found if marks.get(kind)}
 
 
+def tests_of(book: Notebook, solution: str) -> list[str]:
+    """The cells with tests between a solution cell and the next."""
+    marks = [cell["metadata"]["nbgrader"] for cell in book["cells"] if "nbgrader" in cell["metadata"]]
+    start = next(i for i, mark in enumerate(marks) if mark["grade_id"] == solution) + 1
+    return [mark["grade_id"] for mark in takewhile(lambda mark: mark["grade"], marks[start:])]
+
+
 def answered(release: Notebook, answers: dict[str, str]) -> Notebook:
     """The release version with these sources in its solution cells."""
     book: Notebook = json.loads(json.dumps(release))
@@ -95,14 +108,19 @@ class Course:
     def submit(self, student: str, book: Notebook) -> None:
         self._put(book, "submitted", student)
 
-    def grade(self, *options: str) -> None:
-        self._nbgrader("autograde", *options)
+    def grade(self, *options: str, all_can_be_read: bool = True) -> str:
+        """Autograde what has not been graded; what nbgrader prints. It fails if a submission cannot be read."""
+        return self._nbgrader("autograde", *options, returncode=0 if all_can_be_read else 1)
 
     def scores(self, student: str) -> dict[str, tuple[float, float]]:
         """Score and maximum of each graded cell."""
         with Gradebook(f"sqlite:///{self.root / 'gradebook.db'}", "ddg") as gradebook:
             (graded,) = gradebook.find_submission(self.name, student).notebooks
             return {grade.cell.name: (grade.score, grade.max_score) for grade in graded.grades}
+
+    def text(self, student: str) -> str:
+        """The graded notebook."""
+        return self._place("autograded", student).read_text()
 
     def errors(self, student: str) -> dict[str, str]:
         """What each graded cell said."""
@@ -120,12 +138,13 @@ class Course:
         book: Notebook = json.loads(self._place(*step).read_text())
         return book
 
-    def _nbgrader(self, command: str, *options: str) -> None:
-        """Runs beside nbgrader_config.py, which it reads. Raises RuntimeError with its output if it fails."""
+    def _nbgrader(self, command: str, *options: str, returncode: int = 0) -> str:
+        """Runs beside nbgrader_config.py, which it reads; its output. Raises RuntimeError if it ends otherwise."""
         arguments = ["nbgrader", command, self.name, f"--course-dir={self.root}", *options]
         done = subprocess.run([sys.executable, "-m", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        if done.returncode != returncode:
+            raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
 
 
 def examine(name: str) -> list[str]:
@@ -138,6 +157,8 @@ def examine(name: str) -> list[str]:
     problems = []
     if source != notebook(text):
         problems.append("expected the notebook to be what its text says, but it differs; run build")
+    for cell, names in unknown(source).items():
+        problems.append(f"{cell}: expected to import or to be shown what it uses, got {sorted(names)}")
     if len(wrong) < FEWEST_WRONG_ANSWERS:
         problems.append(f"expected at least {FEWEST_WRONG_ANSWERS} wrong answers, found {len(wrong)}; add some")
 
@@ -171,23 +192,31 @@ def examine(name: str) -> list[str]:
             lost = " | ".join(errors[cell] for cell, (score, most) in scores.items() if score < most)
             if answer.message not in lost:
                 problems.append(f"{answer.name}: expected the message {answer.message!r}, got {lost!r}")
-        if name == ASSIGNMENTS[0]:
-            problems += endless(course, solutions)
+            if answer.name in HABITS:
+                kept = [cell for cell in tests_of(source, answer.cell) if scores[cell][0]]
+                problems += [f"{answer.name}: expected no points for a habit, got some in {cell}" for cell in kept]
+        if name == ASSIGNMENT:
+            problems += accidental(course, answered(course.release, solutions))
     return problems
 
 
-def endless(course: Course, solutions: dict[str, str]) -> list[str]:
-    """A student's last solution cell never ends: the cells before it must keep their points."""
-    last = list(solutions)[-1]
-    course.submit("endless", answered(course.release, solutions | {last: "while True:\n    pass\n"}))
-    course.grade("--student=endless", "--Execute.timeout=5")
-    cells = [cell["metadata"].get("nbgrader", {}) for cell in course.release["cells"]]
-    ids = [marks.get("grade_id") for marks in cells]
-    return [
-        f"endless: expected {'full marks' if before else '0'} in {cell}, got {score}"
-        for cell, (score, most) in course.scores("endless").items()
-        if score != (most if (before := ids.index(cell) < ids.index(last)) else 0)
-    ]
+def accidental(course: Course, solved: Notebook) -> list[str]:
+    """Where an accident costs more, or less, than the guide says, or shows something else."""
+    for accident in ACCIDENTS:
+        folder = course.root / "submitted" / accident.name / course.name
+        folder.mkdir(parents=True)
+        (folder / f"{accident.file}.ipynb").write_text(accident.ruin(json.loads(json.dumps(solved))))
+    printed = course.grade("--Contain.timeout=15", all_can_be_read=False)
+    problems = []
+    for accident in ACCIDENTS:
+        lost = {cell: score for cell, (score, most) in course.scores(accident.name).items() if score < most}
+        if lost != dict.fromkeys(accident.costs, 0):
+            problems.append(f"{accident.name}: expected 0 in {list(accident.costs)} alone, got {lost}")
+        if accident.shows not in (course.text(accident.name) if accident.graded else printed):
+            problems.append(f"{accident.name}: expected to see {accident.shows!r}")
+    if any(str(SECONDS) in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])):
+        problems.append("processes: expected all that a submission starts to be ended")
+    return problems
 
 
 def main(names: list[str]) -> int:

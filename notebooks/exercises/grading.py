@@ -1,16 +1,17 @@
 """What the tests of all exercises share: drawn inputs, a time limit, and messages that help.
 
 A message says what was expected, what came, for which input, and gives a hint. Inputs are drawn by Hypothesis, the same
-ones in every run and for every student; what fails is made as small as possible before it is shown.
+ones in every run and for every student; what fails is made as small as possible before it is shown. Every test imports
+what it uses from here, so that it does not matter what else an answer has given the same name.
 """
 
 import signal
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -18,20 +19,9 @@ from hypothesis.strategies import SearchStrategy
 
 from ddg_ref.arrays import Array, Params
 from ddg_ref.errors import StallError
-from ddg_ref.layers import Layer, Linear, Sequential, Tanh
-from ddg_ref.losses import softmax_cross_entropy
-from ddg_ref.methods import METHODS
-from ddg_ref.modules import Pipeline
-from ddg_ref.optimizers import SGD
-from ddg_ref.step_sizes import Constant
-from ddg_ref.task import Task
-from ddg_ref.workers import threads
 
 SECONDS = 10
 """Time limit for one input. Every reference solution needs a small fraction of a second."""
-
-STALL_SECONDS = 1.0
-"""When no worker begins anything for so long, they wait for each other: what they have to do takes milliseconds."""
 
 
 class AnswerError(AssertionError):
@@ -66,8 +56,8 @@ def for_every(*, examples: int = 25, **inputs: SearchStrategy[Any]) -> Callable[
                 reason, costly = f"the workers wait for each other for ever: {error}", True
             except NotImplementedError:
                 reason = "nothing to grade yet: expected your code in place of `raise NotImplementedError()`"
-            except Exception as error:
-                reason = f"your code raised {type(error).__name__}: {error}{_place(error)}"
+            except (Exception, SystemExit) as error:
+                reason = f"your code raised {type(error).__name__}: {error}{_place(error, test)}"
             failures.append(f"{reason}\nInput: " + ", ".join(f"{name} = {value!r}" for name, value in values.items()))
             raise _Stop if costly else AnswerError(failures[-1])
 
@@ -116,10 +106,38 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _place(error: Exception) -> str:
-    """The student's line that raised."""
-    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
+def _place(error: BaseException, test: Callable[..., None]) -> str:
+    """The student's line that raised; not the test's, which stands in another cell."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame.filename for frame in frames]
+    lines = [
+        frame.line
+        for frame, file in zip(frames, files, strict=True)
+        if "ipykernel" in file and file != test.__code__.co_filename
+    ]
     return f" (in the line `{lines[-1]}`)" if lines else ""
+
+
+@contextmanager
+def own_work(*answers: FunctionType) -> Iterator[None]:
+    """In the block, these functions of the library raise AnswerError instead of giving the answer.
+
+    Their code is exchanged, not their names: who has imported one holds the same function.
+    """
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        from notebooks.exercises.grading import AnswerError
+
+        raise AnswerError("expected code of your own, got a call of the function that already does it. Hint: write it")
+
+    codes = [answer.__code__ for answer in answers]
+    try:
+        for answer in answers:
+            answer.__code__ = refuse.__code__
+        yield
+    finally:
+        for answer, code in zip(answers, codes, strict=True):
+            answer.__code__ = code
 
 
 def expect(holds: object, message: str) -> None:
@@ -130,20 +148,33 @@ def expect(holds: object, message: str) -> None:
 
 
 def expect_equal(what: str, got: object, expected: object, hint: str) -> None:
-    """Raises AnswerError unless got == expected."""
+    """Raises AnswerError unless got == expected; lists, tuples, ranges and arrays of the same numbers are equal."""
     __tracebackhide__ = True
-    expect(got == expected, f"{what}: expected {expected!r}, got {got!r}. Hint: {hint}")
+    expect(_plain(got) == _plain(expected), f"{what}: expected {expected!r}, got {got!r}. Hint: {hint}")
+
+
+def _plain(value: Any) -> Any:
+    """With lists for all sequences, and Python's numbers for NumPy's."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple | range | deque):
+        return [_plain(entry) for entry in value]
+    return {key: _plain(entry) for key, entry in value.items()} if type(value) is dict else value
 
 
 def expect_close(what: str, got: Any, expected: Any, hint: str, *, tolerance: float = 1e-7) -> None:
     """Raises AnswerError, which shows the worst entry, unless `got` is `expected` in shape and up to rounding."""
     __tracebackhide__ = True
     expected = np.asarray(expected)
+    try:
+        numbers = np.asarray(got)  # of a list, a tuple or a range as well
+    except ValueError:
+        numbers = np.asarray(None)
     expect(
-        isinstance(got, np.ndarray | np.number | float | int),
+        numbers.dtype.kind in "biuf",
         f"{what}: expected numbers of shape {expected.shape}, got {type(got).__name__}. Hint: return a value",
     )
-    got = np.asarray(got)
+    got = numbers
     expect(got.shape == expected.shape, f"{what}: expected shape {expected.shape}, got shape {got.shape}. Hint: {hint}")
     error = np.nan_to_num(np.abs(got - expected) / np.maximum(1, np.abs(expected)), nan=np.inf)
     if error.size and error.max() > tolerance:
@@ -164,8 +195,8 @@ def expect_same_bits(what: str, got: Params, expected: Params, hint: str) -> Non
 
 
 def numeric_gradient(f: Callable[[Array], float], x: Array) -> Array:
-    """The gradient of f at x in float64 by central differences, entry by entry; good to about 1e-8."""
-    gradient, h = np.zeros_like(x), 1e-5
+    """The gradient of f at x in float64 by central differences, entry by entry; good to about 1e-7."""
+    gradient, h = np.zeros_like(x), 1e-6
     for place in np.ndindex(x.shape):
         forth, back = x.copy(), x.copy()
         forth[place] += h
@@ -188,36 +219,3 @@ def unchanged(what: str, arrays: Mapping[str, Array]) -> Callable[[], None]:
             )
 
     return verify
-
-
-def small_training(
-    K: int, iterations: int, seed: int, *, method: str = "ddg", deep: bool = True
-) -> tuple[Pipeline, Task]:
-    """K modules, plain SGD, batches that depend on the seed alone; the label says which of three inputs is largest.
-
-    A module is Linear, Tanh, Linear, or a single Linear if not `deep`.
-    """
-    parts: list[list[Layer]] = [[Linear(3, 4), Tanh(), Linear(4, 3)] if deep else [Linear(3, 3)] for _ in range(K)]
-    network = Sequential([layer for part in parts for layer in part])
-    params = network.init(np.random.default_rng(seed), np.float64)
-    cuts = [len(parts[0]) * k for k in range(1, K)]
-    pipeline = Pipeline.cut(network, cuts, METHODS[method], SGD(momentum=0), params, {})
-
-    def batch(t: int) -> tuple[Array, Array]:
-        x = np.random.default_rng((seed, t)).normal(size=(5, 3))
-        return x, x.argmax(axis=1)
-
-    return pipeline, Task(batch, softmax_cross_entropy, Constant(0.1), iterations)
-
-
-def run_workers(work: Callable[..., int], pipeline: Pipeline, task: Task, stop: int, hint: str) -> int:
-    """ddg_ref's threads, each running the loop `work`; the iteration that they came to.
-
-    Raises StallError with the hint when they wait for each other.
-    """
-    task.stall_timeout = STALL_SECONDS
-    with patch.object(threads, "work", work):
-        try:
-            return threads.run(pipeline, task, 0, stop).iteration
-        except StallError as stall:
-            raise StallError(f"{stall}. Hint: {hint}") from None
