@@ -15,7 +15,7 @@ class Entry(NamedTuple):
     number: int
     """Of the micro-batch; of an update the last one that went back."""
     params: Params
-    """The weights that it used: those of a backward pass may be old, those of an update are the ones that it changes."""
+    """The weights that it used: those of a backward pass may be old, an update changes them."""
     given: Any
     """x, dy, or the gradient that is applied."""
     result: Any
