@@ -79,7 +79,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
 
     If a rank fails, all of them raise the same error: a WorkerError that names module, phase and iteration (on the rank
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
-    longer than `task.stall_timeout`. Only rank 0's `task.stop_requested` counts.
+    longer than `task.stall_timeout`. Whichever rank's `task.stop_requested` is set, all stop before one iteration.
     """
     module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, PULSE)
     PULSE.allow(task.stall_timeout)

@@ -220,6 +220,10 @@ def with_noise(A, L, nu2, K, gamma, T):
     return C * (A / gamma / T + gamma * L * nu2 / 2)
 
 
+def lin_conjecture(A, L, M, K, gamma, T):
+    return A / gamma / T + gamma * L * M / (2 * math.sin(math.pi / (4 * K - 2)))
+
+
 FALLING, ARBITRARY = replace(CASE, steps="nonincreasing", seed=9), replace(CASE, steps="arbitrary", seed=5)
 HARMONIC, ALONE = replace(CASE, steps="harmonic"), replace(CASE, n=1, T=9)
 MEASURED = {
@@ -253,6 +257,7 @@ MEASURED = {
     "theorem-g": (ALONE, exact(bounds.theorem_g)),
     "conjecture-w": (ALONE, exact(responses)),
     "conjecture-v": (CASE, variance(with_noise)),
+    "lin-conjecture": (CASE, mean_square(lin_conjecture)),
 }
 BEST_STEPS = {
     "best-step-lin": (bounds.theorem_1_lin_best_step, lambda A, L, M, K, T: 2 * math.sqrt(A * L * M * (K - 0.5) / T)),
