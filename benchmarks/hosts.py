@@ -27,7 +27,7 @@ DELAYS = (0, 5, 20)
 """Milliseconds one way."""
 SHARES = {"bp": 1, "ddg": 2, "fdg": 3}
 """Method -> iterations among which a message up and one down are shared (`ddg_ref.periods.period`)."""
-WORK = in_two(mlp(64, 64, iterations=25), "9")
+WORK = in_two(mlp(64, 64, iterations=200), "9")
 
 Found = Mapping[int, Mapping[str, list[float]]]
 """Delay -> method -> milliseconds per iteration, of each turn."""

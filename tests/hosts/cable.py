@@ -3,8 +3,8 @@
     cable.py HOST HOST
 
 The hosts are process ids: each process's network gets a device called `wire`, which lives as long as this program.
-Lines on stdin say what the cable does from then on: a number of seconds is the delay one way, `cut` lets nothing through
-any more. The program ends with its stdin, so it never outlives whoever has started it.
+Lines on stdin say what the cable does from then on: a number of seconds is the delay one way, `cut` lets nothing
+through any more. The program ends with its stdin, so it never outlives whoever has started it.
 
 Not every kernel can delay packets by itself (`tc qdisc ... netem`); all that have TUN devices can let a program do it.
 """

@@ -2,8 +2,8 @@
 
 Each host is a set of Linux namespaces: it has a network, a name, process numbers and a disk of its own, and an sshd
 that lets the other one in. `mpirun` of Open MPI starts ranks on both. None of it has a name on the machine, so any
-number of pairs can stand side by side; all of it ends with the process that has made it, whatever that dies of. The keys
-are in files of the machine for an instant, and then in the memory of the hosts.
+number of pairs can stand side by side; all of it ends with the process that has made it, whatever that dies of. The
+keys are in files of the machine for an instant, and then in the memory of the hosts.
 """
 
 import os
