@@ -2,9 +2,8 @@
 
 Milliseconds per iteration with one module on each of two hosts, for several delays of the link. The hosts are parts of
 this machine, and the delay is made (`tests/hosts`, which says what that needs); computing is real, and shares this
-machine's cores. Beside it stands what `ddg_ref/periods.py` expects of each method: with C for all the computing of an
-iteration and c for the delay, C + 2c by backpropagation, and (C + 2c)/2 and (C + 2c)/3 by DDG and FDG once messages
-take longer than computing; C is what backpropagation takes without delay.
+machine's cores. Beside it stands what `ddg_ref.periods` expects of two equal modules, whose computing takes together
+what an iteration of backpropagation takes without delay.
 """
 
 import json
@@ -18,15 +17,16 @@ from benchmarks.contenders import mlp
 from benchmarks.mpi import in_two
 from benchmarks.timing import take_turns
 from ddg_ref.mpi import launch
+from ddg_ref.periods import Times, period
 from ddg_ref.runs.plots import COLOURS, Picture
 from ddg_ref.tools.environment import environment
 from ddg_ref.tools.files import make_folder, write_figure, write_json, write_text
-from tests.hosts.pair import Pair, missing
+from tests.hosts.pair import DISK, Pair, missing
 
 DELAYS = (0, 5, 20)
 """Milliseconds one way."""
-SHARES = {"bp": 1, "ddg": 2, "fdg": 3}
-"""Method -> iterations among which a message up and one down are shared (`ddg_ref.periods.period`)."""
+SCHEDULES = {"bp": "bp", "ddg": "free", "fdg": "decoupled"}
+"""Method -> its name in `ddg_ref.periods`."""
 WORK = in_two(mlp(64, 64, iterations=200), "9")
 
 Found = Mapping[int, Mapping[str, list[float]]]
@@ -35,7 +35,7 @@ Found = Mapping[int, Mapping[str, list[float]]]
 
 def measure_on_ranks(repetitions: int) -> dict[str, list[float]]:
     """Method -> milliseconds per iteration, of each turn. Both ranks call it."""
-    seconds = take_turns({method: WORK.ours(method, 2, "mpi") for method in SHARES}, repetitions)
+    seconds = take_turns({method: WORK.ours(method, 2, "mpi") for method in SCHEDULES}, repetitions)
     return {method: [1000 * each / WORK.iterations for each in times] for method, times in seconds.items()}
 
 
@@ -43,26 +43,26 @@ def measure(delay: int, repetitions: int) -> dict[str, list[float]]:
     """The same on hosts `delay` milliseconds apart. Raises RuntimeError with what was said if that fails."""
     with Pair(delay / 1000) as pair:
         command = [sys.executable, "-m", "benchmarks.hosts", "--repetitions", str(repetitions), "--out"]
-        job = pair.mpirun(*command, str(pair.shared))
+        job = pair.mpirun(*command, str(DISK))
         said = job.communicate()[1]
         if job.returncode:
             raise RuntimeError(f"the job on two hosts failed: {said}")
-        return dict(json.loads((pair.own[0] / "found.json").read_text())["milliseconds"])
+        return dict(json.loads((pair.disk(0) / "found.json").read_text())["milliseconds"])
 
 
 def medians(found: Found) -> dict[int, dict[str, float]]:
     return {delay: {method: median(times) for method, times in by.items()} for delay, by in found.items()}
 
 
-def expected(method: str, delay: float, computing: float, each: float) -> float:
-    """Milliseconds per iteration, for a method that takes `each` without delay."""
-    return max(each, (computing + 2 * delay) / SHARES[method])
+def expected(method: str, delay: float, computing: float) -> float:
+    """Milliseconds per iteration, of which both modules compute for so many together."""
+    return period(Times.balanced(computing / 3, 2 * computing / 3, 2, delay), SCHEDULES[method])
 
 
 def table(found: Found, repetitions: int) -> str:
     """The result as a page."""
     middle = medians(found)
-    without = middle[min(middle)]
+    computing = middle[0]["bp"]
     lines = [
         "# A slow link between two hosts",
         "",
@@ -72,15 +72,15 @@ def table(found: Found, repetitions: int) -> str:
         f"{WORK.iterations} iterations (lowest to highest), and what `ddg_ref/periods.py` expects. The hosts are two "
         "parts of one machine with two cores, on which others worked too.",
         "",
-        "| delay one way, ms | " + " | ".join(f"{method} | expected" for method in SHARES) + " | bp over ddg |",
-        "|---:" * (2 + 2 * len(SHARES)) + "|",
+        "| delay one way, ms | " + " | ".join(f"{method} | expected" for method in SCHEDULES) + " | bp over ddg |",
+        "|---:" * (2 + 2 * len(SCHEDULES)) + "|",
     ]
     for delay, by in found.items():
         cells = [str(delay)]
-        for method in SHARES:
+        for method in SCHEDULES:
             times = by[method]
             cells.append(f"{median(times):.1f} ({min(times):.1f} to {max(times):.1f})")
-            cells.append(f"{expected(method, delay, without['bp'], without[method]):.1f}")
+            cells.append(f"{expected(method, delay, computing):.1f}")
         cells.append(f"{middle[delay]['bp'] / middle[delay]['ddg']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -89,10 +89,10 @@ def table(found: Found, repetitions: int) -> str:
 def draw(found: Found) -> Picture:
     """Time against delay: dots measured, lines expected."""
     figure, middle = Picture(6, 3.6), medians(found)
-    axes, without = figure.subplots(), middle[min(middle)]
+    axes, computing = figure.subplots(), middle[0]["bp"]
     delays = [max(middle) * step / 50 for step in range(51)]
-    for method, colour in zip(SHARES, COLOURS, strict=False):
-        times = [expected(method, delay, without["bp"], without[method]) for delay in delays]
+    for method, colour in zip(SCHEDULES, COLOURS, strict=False):
+        times = [expected(method, delay, computing) for delay in delays]
         axes.plot(delays, times, color=colour, linewidth=1)
         axes.plot(list(middle), [by[method] for by in middle.values()], "o", color=colour, label=method)
     axes.set(xlabel="delay of the link, milliseconds one way", ylabel="milliseconds per iteration", ylim=(0, None))

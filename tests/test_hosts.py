@@ -6,13 +6,14 @@ looking at both: nothing may be left running.
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 
 import numpy as np
 import pytest
-from hosts.pair import NAMES, Pair, missing
+from hosts.pair import DISK, NAMES, Pair, missing
 from runs import finish, run_to
 from test_mpi import FAILING, OPTIONS, PROMPT, RANKS, SMALL, STOPPING, assert_same_outcome
 from test_stalls import lines_of
@@ -94,9 +95,9 @@ def test_a_host_that_cannot_be_reached_ends_the_ranks_on_both(pair, tmp_path):
 
 
 def test_a_host_with_other_data_is_refused_by_name(pair, tmp_path):
-    for own, x in zip(pair.own, np.random.default_rng(0).random((2, 60, 5)), strict=True):
-        np.savez(own / "data.npz", x=x, y=np.arange(60) % 3)
-    data = ("--data", str(pair.shared / "data.npz"))
+    for host, x in enumerate(np.random.default_rng(0).random((2, 60, 5))):
+        np.savez(pair.disk(host) / "data.npz", x=x, y=np.arange(60) % 3)
+    data = ("--data", str(DISK / "data.npz"))
     code, printed, said = ended(pair.mpirun(*TRAIN, *MPI, *data, "--out", str(tmp_path / "run")))
     assert (code, printed) == (2, "")
     assert re.fullmatch(
@@ -108,11 +109,12 @@ def test_a_host_with_other_data_is_refused_by_name(pair, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_that_one_host_alone_has_is_refused(pair):
-    checkpoints.save(run_to(Training(Config(**OPTIONS, modules=2)), 20), pair.own[0])
-    code, printed, said = ended(pair.mpirun(*TRAIN, "--engine", "mpi", "--resume", str(pair.shared)))
+def test_a_checkpoint_that_one_host_alone_has_is_refused(pair, tmp_path):
+    checkpoints.save(run_to(Training(Config(**OPTIONS, modules=2)), 20), tmp_path)
+    shutil.copytree(tmp_path, pair.disk(0), dirs_exist_ok=True)
+    code, printed, said = ended(pair.mpirun(*TRAIN, "--engine", "mpi", "--resume", str(DISK)))
     assert (code, printed) == (2, "")
-    assert f"ddg: resume: no checkpoint under {pair.shared}/checkpoints; " in said
+    assert f"ddg: resume: no checkpoint under {DISK}/checkpoints; " in said
 
 
 def test_a_killed_rank_ends_the_job(pair, tmp_path):

@@ -2,8 +2,8 @@
 
 Each host is a set of Linux namespaces: it has a network, a name, process numbers and a disk of its own, and an sshd
 that lets the other one in. `mpirun` of Open MPI starts ranks on both. None of it has a name on the machine, so any
-number of pairs can stand side by side; all of it ends with the process that has made it, whatever that dies of. The
-keys are in files of the machine for an instant, and then in the memory of the hosts.
+number of pairs can stand side by side; all of it, keys and disks too, is in memory and ends with the process that has
+made it, whatever that dies of.
 """
 
 import os
@@ -13,12 +13,12 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Self
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMES = ("alpha", "beta")
+DISK = Path("/srv")
 ADDRESSES = ("10.7.7.1", "10.7.7.2")
 PROGRAMS = {
     "mpirun.openmpi": "openmpi-bin",
@@ -52,10 +52,10 @@ def missing() -> str | None:
 
 
 class Pair:
-    """Hosts `NAMES`, up and reachable within the `with` block. `shared` is a path that shows each host its own folder
-    `own[i]`; all else of the file system is common. `delay` is the cable's, in seconds one way.
+    """Hosts `NAMES`, up and reachable within the `with` block. `DISK` is a folder of which each host has its own, empty
+    at first; all else of the file system is common. `delay` is the cable's, in seconds one way.
 
-    Raises RuntimeError with what was said if they do not come up.
+    Raises RuntimeError if they do not come up.
     """
 
     def __init__(self, delay: float = 0.0) -> None:
@@ -66,19 +66,12 @@ class Pair:
     def __enter__(self) -> Self:
         with self._stack as stack:
             stack.callback(lambda: [job.communicate() for job in self._jobs])  # they have ended with their hosts
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hosts-")))
-            self.shared = folder / "shared"
-            self.own = [folder / name for name in NAMES]
-            for place in (self.shared, *self.own):
-                place.mkdir()
-            with TemporaryDirectory(prefix="keys-") as keys:
-                subprocess.run(
-                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{keys}/key"], check=True
-                )
-                script = str(HERE / "host.sh")
-                places = [(name, keys, str(own), str(self.shared)) for name, own in zip(NAMES, self.own, strict=True)]
-                self._hosts = [self._start("unshare", *DIVIDED, "sh", script, *place) for place in places]
-                self._pids = [int(hear(host)) for host in self._hosts]
+            self._hosts = [self._start("unshare", *DIVIDED, "sh", str(HERE / "host.sh"), name) for name in NAMES]
+            self._pids = [int(hear(host)) for host in self._hosts]
+            key, other = (str(self._seen(host, Path("/run/keys/key"))) for host in range(2))
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], check=True)
+            for kind in ("", ".pub"):
+                shutil.copy(key + kind, other + kind)
             self._cable = self._start(sys.executable, str(HERE / "cable.py"), *map(str, self._pids))
             hear(self._cable)
             for host, address in zip(self._hosts, ADDRESSES, strict=True):
@@ -91,6 +84,13 @@ class Pair:
 
     def __exit__(self, *failure: object) -> None:
         self._stack.close()
+
+    def _seen(self, host: int, path: Path) -> Path:
+        return Path(f"/proc/{self._pids[host]}/root") / path.relative_to("/")
+
+    def disk(self, host: int) -> Path:
+        """The folder `DISK` of that host, seen from the machine. Not to be resolved: it goes through a link to "/"."""
+        return self._seen(host, DISK)
 
     def _start(self, *command: str) -> "subprocess.Popen[str]":
         """A process that ends when its stdin does, at the latest at the end of the block."""
@@ -117,10 +117,10 @@ class Pair:
     ) -> "subprocess.Popen[str]":
         """A job of `command`, one rank on each host, started on the first one with Open MPI's `mpirun`."""
         ours = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "MPI4PY_MPIABI": "openmpi"}
-        ours |= {"TMPDIR": str(self.shared), "OPENBLAS_NUM_THREADS": "1"} | dict(variables or {})
+        ours |= {"TMPDIR": str(DISK), "OPENBLAS_NUM_THREADS": "1"} | dict(variables or {})
         settings = {
             "plm_rsh_agent": SSH,
-            "orte_tmpdir_base": str(self.shared),
+            "orte_tmpdir_base": str(DISK),
             "btl": "tcp,self",
             "orte_allow_run_as_root": "1",
         }
