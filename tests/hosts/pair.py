@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Self
@@ -95,7 +95,7 @@ class Pair:
     def _start(self, *command: str) -> "subprocess.Popen[str]":
         """A process that ends when its stdin does, at the latest at the end of the block."""
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._stack.callback(end, process)
+        self._stack.callback(process.communicate)
         return process
 
     def set_delay(self, seconds: float) -> None:
@@ -112,18 +112,11 @@ class Pair:
         """The command line that runs `command` on that host."""
         return ["nsenter", "--target", str(self._pids[host]), "--all", *command]
 
-    def mpirun(
-        self, *command: str, options: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
-    ) -> "subprocess.Popen[str]":
-        """A job of `command`, one rank on each host, started on the first one with Open MPI's `mpirun`."""
+    def mpirun(self, *command: str, options: Iterable[str] = ()) -> "subprocess.Popen[str]":
+        """A job of `command`, one rank on each host, started on the first one with `options` of Open MPI's `mpirun`."""
         ours = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "MPI4PY_MPIABI": "openmpi"}
-        ours |= {"TMPDIR": str(DISK), "OPENBLAS_NUM_THREADS": "1"} | dict(variables or {})
-        settings = {
-            "plm_rsh_agent": SSH,
-            "orte_tmpdir_base": str(DISK),
-            "btl": "tcp,self",
-            "orte_allow_run_as_root": "1",
-        }
+        ours |= {"TMPDIR": str(DISK), "OPENBLAS_NUM_THREADS": "1"}
+        settings = {"plm_rsh_agent": SSH, "orte_tmpdir_base": str(DISK), "btl": "tcp,self"}
         start = ["mpirun.openmpi", "--allow-run-as-root", "-n", "2", "--host", ",".join(ADDRESSES)]
         start += [text for name, value in settings.items() for text in ("--mca", name, value)]
         start += [text for name in (*PASSED_ON, *ours) if name in os.environ | ours for text in ("-x", name)]
@@ -166,7 +159,3 @@ def hear(process: "subprocess.Popen[str]") -> str:
     if not line:
         raise RuntimeError(f"expected a host or a cable to come up, got an end of: {process.args!r}")
     return line
-
-
-def end(process: "subprocess.Popen[str]") -> None:
-    process.communicate()
