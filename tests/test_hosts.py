@@ -73,7 +73,9 @@ def test_same_bits_as_threads(pair, by_threads, tmp_path):
 )
 def test_a_rank_that_is_stopped_ends_the_job(who, waits, pair, tmp_path):
     stopping = (sys.executable, str(RANKS / "stopping.py"), "training", str(who), "0", "train")
-    code, _, said = ended(pair.mpirun(*stopping, *MPI, "--stall-timeout", TIMEOUT, "--out", str(tmp_path / "run")))
+    arguments = (*MPI, "--stall-timeout", TIMEOUT, "--out", str(tmp_path / "run"))
+    at_once = ("--mca", "odls_base_sigkill_timeout", "0")  # once the job is to end, Open MPI kills what is left
+    code, _, said = ended(pair.mpirun(*stopping, *arguments, options=at_once))
     assert code != 0
     assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", *lines_of(said)), (
         said
