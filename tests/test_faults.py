@@ -17,6 +17,7 @@ from runs import finish, run_to, small_training
 from ddg_ref.errors import StallError, WorkerError
 from ddg_ref.methods import METHODS
 from ddg_ref.runs.checkpoints import save
+from ddg_ref.schedules import existing
 from ddg_ref.timeline import Activity
 from ddg_ref.workers import threads
 from ddg_ref.workers.worker import work
@@ -37,8 +38,21 @@ class PlantedError(Exception):
     pass
 
 
+def planned(row, k, modules, iterations):
+    """The same, read off the schedule."""
+    phases = {"F": FORWARD_PHASES, "B": BACKWARD_PHASES[:-1], "U": BACKWARD_PHASES[-1:]}
+    M = row.micro_batches
+    for t in range(iterations + max(row.lag(other, modules) for other in range(1, modules + 1))):
+        actions = row.schedule(k, modules, t, M)
+        for action in existing(actions, M, lambda batch: M if 0 <= batch < iterations else 0):
+            yield from ((t, phase) for phase in phases[action.kind])
+
+
 def points(method, k, modules=K, iterations=ITERATIONS):
     """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
+    if method in ("2bw", "paci"):  # which mix micro-batches of two batches
+        yield from planned(METHODS[method], k, modules, iterations)
+        return
     parts, guesses = METHODS[method].micro_batches, method == "dni"
     delay = {"ddg": 1, "ddg-current": 1, "pipedream": 1, "fr": 1, "fdg": 2}.get(method, 0)  # per boundary
     late = delay * (modules - k)

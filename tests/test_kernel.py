@@ -48,5 +48,5 @@ def test_what_is_left_running_is_reported_and_what_has_ended_is_not(shell):
     end.set()
     assert shell.payload_manager.read_payload() == [{"source": kernel.LEFT_RUNNING, "text": "thread mine"}]
     shell.payload_manager.clear_payload()
-    shell.run_cell("threading.Thread(target=int).start()")
+    shell.run_cell("brief = threading.Thread(target=int)\nbrief.start()\nbrief.join()")
     assert shell.payload_manager.read_payload() == []
