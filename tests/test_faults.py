@@ -40,7 +40,8 @@ class PlantedError(Exception):
 def points(method, k, modules=K, iterations=ITERATIONS):
     """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
     parts, guesses = METHODS[method].micro_batches, method == "dni"
-    delay = {"ddg": 1, "ddg-current": 1, "pipedream": 1, "fr": 1, "fdg": 2}.get(method, 0)  # per boundary
+    whole = {"bp": 0, "gpipe": 0, "1f1b": 0, "2bw": 0, "paci": 0, "dni": 0, "fdg": 2}
+    delay = whole.get(method, 1)  # per boundary, in iterations
     late = delay * (modules - k)
     ahead = min(parts, modules - k) if method == "1f1b" else parts
     first = "guess" if guesses and k < modules else "take error"

@@ -36,6 +36,7 @@ VARIANTS = [
     {"method": "bp", "optimizer": "adam"},
     {"method": "fr"},
     {"method": "fdg", "shrink": 0.5},
+    {"method": "spectrain"},
     {"method": "dni", "synthesizer_width": 2, "synthesizer_labels": True, "dtype": "float64"},
 ]
 STOPS = (2, 7)  # in the warm-up, and in the second epoch
