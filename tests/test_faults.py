@@ -39,9 +39,11 @@ class PlantedError(Exception):
 
 def points(method, k, modules=K, iterations=ITERATIONS):
     """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
+    if method in ("2bw", "paci"):
+        yield from points_by_part(method, k, modules, iterations)
+        return
     parts, guesses = METHODS[method].micro_batches, method == "dni"
-    whole = {"bp": 0, "gpipe": 0, "1f1b": 0, "2bw": 0, "paci": 0, "dni": 0, "fdg": 2}
-    delay = whole.get(method, 1)  # per boundary, in iterations
+    delay = {"bp": 0, "gpipe": 0, "1f1b": 0, "dni": 0, "fdg": 2}.get(method, 1)  # per boundary
     late = delay * (modules - k)
     ahead = min(parts, modules - k) if method == "1f1b" else parts
     first = "guess" if guesses and k < modules else "take error"
@@ -55,6 +57,21 @@ def points(method, k, modules=K, iterations=ITERATIONS):
         yield from [(t, "update")] if backward else []
         if guesses and k < modules and t >= 1:
             yield from ((t, phase) for phase in ("take error", "learn"))
+
+
+def points_by_part(method, k, modules, iterations):
+    """The same where every forward pass of a part is followed by the backward pass of one K-k parts older."""
+    M, late = METHODS[method].micro_batches, modules - k
+    after = -(-(modules - 1) // M)  # updates of 2bw, and the drain
+    for t in range(iterations + after):
+        for n in range(t * M, t * M + M):
+            yield from ((t, phase) for phase in FORWARD_PHASES if t < iterations)
+            if 0 <= n - late < iterations * M:
+                yield from ((t, phase) for phase in BACKWARD_PHASES[:-1])
+                if method == "paci" and (n - late) % M == M - 1:
+                    yield t, "update"
+        if method == "2bw" and 0 <= t - after < iterations:
+            yield t, "update"
 
 
 WORKERS = [(method, k) for method in METHODS for k in range(1, K + 1)]
