@@ -322,6 +322,13 @@ def one_line(error):
         ({"method": "gpipe", "micro_batches": 0}, "micro_batches: expected a whole number >= 1, got 0"),
         ({"method": "gpipe", "micro_batches": 2.0}, "micro_batches: expected int or None, got float 2.0"),
         ({"method": "bp", "synthesizer_width": 9}, "synthesizer_width: method bp has no such option"),
+        ({"method": "bp", "delay_scaling": 3.0}, "delay_scaling: method bp has no such option"),
+        ({"delay_scaling": 0.0}, "delay_scaling: expected a finite number > 0, got 0.0"),
+        (
+            {"method": "spike", "optimizer": "adam"},
+            "optimizer: expected sgd without nesterov for spike compensation, got",
+        ),
+        ({"method": "async-nesterov", "optimizer": "nadam"}, "optimizer: expected sgd for the asynchronous Nesterov"),
         ({"method": "dni", "synthesizer_width": 0}, "synthesizer_width: expected a whole number >= 1, got 0"),
         ({"method": "dni", "synthesizer_lr": 0.0}, "synthesizer_lr: expected a finite number > 0, got 0.0"),
         ({"method": "dni", "synthesizer_labels": 1}, "synthesizer_labels: expected bool or None, got int 1"),

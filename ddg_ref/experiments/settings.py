@@ -184,9 +184,9 @@ STABLE: Mapping[str, Mapping[tuple[float, int], float]] = {
         (0.9, 8): 0.1763801,
     },
 }
-"""Method -> (momentum, K) -> the gamma L below which it is stable, with exact gradients, on all quadratics of curvature at
-most L, wherever in the network that lies (theory, Theorem M3). With K = 1 ddg is bp; without momentum async-nesterov is
-ddg."""
+"""Method -> (momentum, K) -> the gamma L below which it is stable, with exact gradients, on all quadratics of curvature
+at most L, wherever in the network that lies (theory, Theorem M3). With K = 1 ddg is bp; without momentum
+async-nesterov is ddg."""
 
 SCALES = {
     "smoke": Scale(
