@@ -140,9 +140,10 @@ def test_every_batch_counts_once_after_draining(problem, method, engine):
         assert not synthesizer.outputs
 
 
-@given(problems(), METHOD, ENGINE)
+@given(problems(), st.sampled_from([name for name in METHODS if name not in ("2bw", "paci")]), ENGINE)
 @settings(max_examples=80)
 def test_without_draining_module_k_is_its_delay_behind(problem, method, engine):
+    """Of the other two, which count micro-batches, see test_schedules.py."""
     pipeline = problem.run(engine, method, drain=False)
     delays = [METHODS[method].delay(k, problem.modules) for k in range(1, problem.modules + 1)]
     steps = [max(0, problem.iterations - delay) for delay in delays]
@@ -185,8 +186,8 @@ def test_messages_are_never_written_to(engine, method):
     for module in pipeline.modules:
         forward, backward = module.forward, module.backward
 
-        def frozen_forward(batch, x, *, forward=forward):
-            y = forward(batch, x)
+        def frozen_forward(batch, x, gamma, *, forward=forward):
+            y = forward(batch, x, gamma)
             y.setflags(write=False)
             return y
 
