@@ -248,7 +248,7 @@ class NAdam(Adam):
 
     def _product(self, n: int) -> float:
         """mu_1 ... mu_n. Each of the first hundred is at most 0.51: what follows on them no longer shows in 1 - it."""
-        return prod(map(self._mu, range(1, min(n, 100) + 1)))
+        return prod([self._mu(i) for i in range(1, min(n, 100) + 1)])
 
 
 def _decay(weight_decay: float) -> float:

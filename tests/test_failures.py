@@ -26,15 +26,24 @@ class PlantedError(Exception):
     pass
 
 
-def plant(module, phase, iteration):
-    """Make `module` raise in its call of `phase` that belongs to `iteration`."""
-    original, calls = getattr(module, phase), []
-    parts = 1 if phase == "update" else module.method.micro_batches
-    first = 0 if phase == "forward" else module.delay
+def calls_of(module, phase, task):
+    """The iteration of each call of `phase`."""
+    kinds, M = {"forward": "F", "backward": "BG", "update": "U"}[phase], module.method.micro_batches
+    return [
+        t
+        for t in range(ITERATIONS + module.K * 2)
+        for action in task.actions(module.method.schedule(module.k, module.K, t, M), M)
+        if action.kind in kinds
+    ]
+
+
+def plant(module, phase, iteration, task):
+    """Make `module` raise in its first call of `phase` that belongs to `iteration`."""
+    original, calls, iterations = getattr(module, phase), [], calls_of(module, phase, task)
 
     def broken(*args):
         calls.append(None)
-        if first + (len(calls) - 1) // parts == iteration:
+        if iterations[len(calls) - 1] == iteration:
             raise PlantedError(f"{phase} {iteration}")
         return original(*args)
 
@@ -47,11 +56,11 @@ def test_failure_in_any_module_and_iteration_reaches_the_caller(method, phase):
     before = threading.active_count()
     for k in range(1, len(CUTS) + 2):
         problem = Problem(cuts=CUTS, iterations=ITERATIONS)
-        delay = problem.pipeline(method).modules[k - 1].delay
-        first, last = (0, ITERATIONS) if phase == "forward" else (delay, ITERATIONS + delay)
-        for iteration in range(first, last):
+        iterations = sorted(set(calls_of(problem.pipeline(method).modules[k - 1], phase, problem.task())))
+        assert len(iterations) >= ITERATIONS
+        for iteration in iterations:
             pipeline = problem.pipeline(method)
-            plant(pipeline.modules[k - 1], phase, iteration)
+            plant(pipeline.modules[k - 1], phase, iteration, problem.task())
             started = time.monotonic()
             with pytest.raises(WorkerError, match=f"module {k} failed in {phase} of iteration {iteration}: ") as caught:
                 threads.run(pipeline, problem.task(), 0, ITERATIONS + pipeline.delay)
