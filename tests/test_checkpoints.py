@@ -107,6 +107,14 @@ def test_every_iteration_is_one_to_stop_at(method, stop, first, second):
     assert_same_run(resumed(config, [(stop, first)], second), finish(Training(config, TINY)))
 
 
+@pytest.mark.parametrize("stop", range(2 * PER_EPOCH + 1))
+def test_predicted_weights_are_each_batchs_own(stop):
+    """In the warm-up, too, where all went forward before the first update: weight decay tells them apart."""
+    decaying = {"method": "spectrain", "modules": 4, "weight_decay": 0.5}
+    config = Config(data="tiny", **SMALL | decaying)
+    assert_same_run(resumed(config, [(stop, "reference")], "threads"), finish(Training(config, TINY)))
+
+
 @pytest.mark.parametrize("engine", IN_PROCESS)
 def test_a_finished_run_can_be_written_and_read(engine, tmp_path):
     for drain in (True, False):

@@ -149,6 +149,11 @@ def test_nadam_as_it_is_stated(beta1, beta2, decay, count, seed):
         np.testing.assert_allclose(params["w"], w, rtol=1e-10, atol=1e-10)
 
 
+def test_the_betas_of_nadam_are_those_of_its_users():
+    """Ajanthan et al.: 0.99, where Adam and PyTorch have 0.9."""
+    assert (NAdam().beta1, NAdam().beta2) == (0.99, 0.999)
+
+
 # Where the moments lead
 
 
