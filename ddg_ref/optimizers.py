@@ -7,7 +7,7 @@ keeps the weights its forward pass used just by referring to them.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod, sqrt
+from math import pow, prod, sqrt
 
 import numpy as np
 
@@ -244,11 +244,11 @@ class NAdam(Adam):
         return nadam_step(w, g, m, v, gamma, self.weight_decay, *betas, share_m, share_g, correct2, self.eps)
 
     def _mu(self, n: int) -> float:
-        return self.beta1 * (1 - 0.5 * 0.96 ** (MOMENTUM_DECAY * n))
+        return self.beta1 * (1 - 0.5 * pow(0.96, MOMENTUM_DECAY * n))
 
     def _product(self, n: int) -> float:
         """mu_1 ... mu_n. Each of the first hundred is at most 0.51: what follows on them no longer shows in 1 - it."""
-        return prod([self._mu(i) for i in range(1, min(n, 100) + 1)])
+        return prod(map(self._mu, range(1, min(n, 100) + 1)))
 
 
 def _decay(weight_decay: float) -> float:
