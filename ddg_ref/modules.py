@@ -7,10 +7,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ddg_ref.arrays import Array, Params, added
+from ddg_ref.corrections import divided
 from ddg_ref.device import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
+from ddg_ref.step_sizes import StepSizes
 from ddg_ref.workers.neighbours import Guesser, Right
 
 
@@ -46,22 +48,31 @@ class Module:
         device: Device | None = None,
     ) -> None:
         self.k, self.K, self.method, self.layers = k, K, method, layers
-        self.delay, self.lag = method.delay(k, K), method.lag(k, K)
+        self.delay, self.lag, self.staleness = method.delay(k, K), method.lag(k, K), method.staleness(k, K)
         self.replays = method.stored == "inputs" and self.delay > 0  # else the weights are the same: nothing to replay
         self.stashes = method.weights == "forward" or not self.replays
         self.device = Cpu() if device is None else device
         with self.device.opened():
             self.params, self.stats = self.device.place_all(params), self.device.place_all(stats)
-            self.optimizer, self.optimizer_state = optimizer, optimizer.init(self.params)
+            self.optimizer = method.correction(optimizer, self.staleness)
+            self.optimizer_state = self.optimizer.init(self.params)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
         self.gradients: dict[int, Params] = {}
 
-    def forward(self, number: int, x: Array) -> Array:
-        """Output for `x`, with the present weights; what backward needs joins the queue."""
-        y, cache = self.layers.forward(self.params, x)
+    def step_size(self, gamma: StepSizes, t: int) -> float:
+        """The module's own step size in iteration t."""
+        return divided(gamma(t), self.staleness, t, self.method.delay_scaling)
+
+    def forward(self, number: int, x: Array, gamma: float = 0.0) -> Array:
+        """Output for `x`; what backward needs joins the queue. `gamma` is the step size, for methods that predict."""
+        params = self.params
+        if self.method.forward == "predicted":  # batch b's update is the one that is counted b
+            updates = number // self.method.micro_batches - self.optimizer_state.step
+            params = self.optimizer.ahead(params, self.optimizer_state, updates, gamma)
+        y, cache = self.layers.forward(params, x)
         self.stats = self.layers.advance(self.stats, cache)
-        self._keep(number, x, self.params, cache)
+        self._keep(number, x, params, cache)
         return y
 
     def restore(self, number: int, x: Array, params: Params) -> None:

@@ -7,7 +7,7 @@ keeps the weights its forward pass used just by referring to them.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import sqrt
+from math import pow, prod, sqrt
 
 import numpy as np
 
@@ -57,12 +57,23 @@ class Optimizer(ABC):
                 new_slots[slot][name] = moment
         return new_params, OptimizerState(state.step + 1, new_slots)
 
+    def ahead(self, params: Params, state: OptimizerState, d: int, gamma: float) -> Params:
+        """The weights after d more updates with step size `gamma`, if the loss gives no gradient any more: the moments
+        and weight decay go on. `params` and `state` are left as they were.
+        """
+        for _ in range(d):
+            zeros = {name: xp_of(w).zeros_like(w) for name, w in params.items()}
+            params, state = self.update(params, zeros, state, gamma)
+        return params
 
-def _decayed(w: Array, g: Array, decay: float) -> Array:
+
+def decayed(w: Array, g: Array, decay: float) -> Array:
+    """A gradient with that of weight decay."""
     return g + decay * w if decay else g
 
 
-def _moved(w: Array, direction: Array, gamma: float) -> Array:
+def moved_by(w: Array, direction: Array, gamma: float) -> Array:
+    """w - gamma direction."""
     step = gamma * direction
     moved: Array = np.subtract(w, step, out=step)
     return moved
@@ -71,7 +82,7 @@ def _moved(w: Array, direction: Array, gamma: float) -> Array:
 @Fused
 def plain_step(w: Array, g: Array, gamma: float, decay: float) -> Array:
     """SGD without momentum."""
-    return _moved(w, _decayed(w, g, decay), gamma)
+    return moved_by(w, decayed(w, g, decay), gamma)
 
 
 @Fused
@@ -79,8 +90,8 @@ def momentum_step(
     w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
 ) -> tuple[Array, Array]:
     """SGD with momentum: new weights and velocity."""
-    velocity = momentum * velocity + _decayed(w, g, decay)
-    return _moved(w, velocity, gamma), velocity
+    velocity = momentum * velocity + decayed(w, g, decay)
+    return moved_by(w, velocity, gamma), velocity
 
 
 @Fused
@@ -88,9 +99,9 @@ def nesterov_step(
     w: Array, g: Array, velocity: Array, gamma: float, decay: float, momentum: float
 ) -> tuple[Array, Array]:
     """SGD with Nesterov's form of momentum: new weights and velocity."""
-    g = _decayed(w, g, decay)
+    g = decayed(w, g, decay)
     velocity = momentum * velocity + g
-    return _moved(w, g + momentum * velocity, gamma), velocity
+    return moved_by(w, g + momentum * velocity, gamma), velocity
 
 
 @Fused
@@ -110,10 +121,40 @@ def adam_step(
     eps: float,
 ) -> tuple[Array, Array, Array]:
     """Adam: new weights and moments. rest = 1 - beta; correct1 makes m_hat of m, correct2 the root of v_hat of v's."""
-    g = _decayed(w, g, decay)
+    g = decayed(w, g, decay)
     m = beta1 * m + rest1 * g
     v = beta2 * v + rest2 * (g * g)
-    return _moved(w, m * correct1 / (np.sqrt(v) * correct2 + eps), gamma), m, v
+    return moved_by(w, m * correct1 / (np.sqrt(v) * correct2 + eps), gamma), m, v
+
+
+@Fused
+def nadam_step(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    gamma: float,
+    decay: float,
+    beta1: float,
+    rest1: float,
+    beta2: float,
+    rest2: float,
+    share_m: float,
+    share_g: float,
+    correct2: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """NAdam: as `adam_step`, but m_hat is made of m and of g itself."""
+    g = decayed(w, g, decay)
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * (g * g)
+    return moved_by(w, (m * share_m + g * share_g) / (np.sqrt(v) * correct2 + eps), gamma), m, v
+
+
+@Fused
+def combined(w: Array, velocity: Array, of_w: float, of_velocity: float) -> Array:
+    """of_w w + of_velocity velocity."""
+    return of_w * w + of_velocity * velocity
 
 
 class SGD(Optimizer):
@@ -136,6 +177,21 @@ class SGD(Optimizer):
             return (plain_step(w, g, gamma, self.weight_decay),)
         step = nesterov_step if self.nesterov else momentum_step
         return step(w, g, moments[0], gamma, self.weight_decay, self.momentum)
+
+    def ahead(self, params: Params, state: OptimizerState, d: int, gamma: float) -> Params:
+        """w - gamma (m + m^2 + ... + m^d) v, m times that with Nesterov's look-ahead, both less what decays.
+
+        All at once: without a gradient a step is linear in (w, v), so what d of them make of (1, 0) and of (0, 1) tells
+        what they make of everything.
+        """
+        if d == 0 or not (self.slots or self.weight_decay):
+            return params
+        w, moments = np.array([1.0, 0.0]), [np.array([0.0, 1.0]) for _ in self.slots]
+        for n in range(1, d + 1):
+            w, *moments = self.step(w, np.zeros(2), moments, n, float(gamma))
+        of_w, of_velocity = w.tolist()
+        velocity = state.slots.get("velocity", params)  # without one, nothing of it
+        return {name: combined(w, velocity[name], of_w, of_velocity) for name, w in params.items()}
 
 
 class Adam(Optimizer):
@@ -164,10 +220,41 @@ class Adam(Optimizer):
         return adam_step(w, g, m, v, gamma, self.weight_decay, *betas, correct1, correct2, self.eps)
 
 
+MOMENTUM_DECAY = 0.004
+"""How fast NAdam's mu rises, from half of beta1 to beta1, as in PyTorch."""
+
+
+class NAdam(Adam):
+    """Adam with Nesterov's look-ahead: m_hat = mu_{n+1} m / (1 - mu_1...mu_{n+1}) + (1 - mu_n) g / (1 - mu_1...mu_n).
+
+    mu_n = beta1 (1 - 0.96^(0.004 n) / 2) at the module's own step n. Dozat, ICLR workshop 2016, as `torch.optim.NAdam`
+    has it; the betas are those of Ajanthan et al., ICML 2025, who train with it and delayed gradients.
+    """
+
+    def __init__(
+        self, *, beta1: float = 0.99, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+    def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
+        share_m, share_g = self._mu(n + 1) / (1 - self._product(n + 1)), (1 - self._mu(n)) / (1 - self._product(n))
+        betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
+        m, v = moments
+        correct2 = 1 / sqrt(1 - self.beta2**n)
+        return nadam_step(w, g, m, v, gamma, self.weight_decay, *betas, share_m, share_g, correct2, self.eps)
+
+    def _mu(self, n: int) -> float:
+        return self.beta1 * (1 - 0.5 * pow(0.96, MOMENTUM_DECAY * n))
+
+    def _product(self, n: int) -> float:
+        """mu_1 ... mu_n. Each of the first hundred is at most 0.51: what follows on them no longer shows in 1 - it."""
+        return prod(map(self._mu, range(1, min(n, 100) + 1)))
+
+
 def _decay(weight_decay: float) -> float:
     if not 0 <= weight_decay < float("inf"):
         raise InputError(f"weight_decay: expected a finite number >= 0, got {weight_decay}; 5e-4 is usual")
     return float(weight_decay)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "nadam": NAdam}

@@ -183,6 +183,15 @@ def delay(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
 
 
 @cache
+def staleness(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
+    """How many updates old the weights of a forward pass are, at most, when module k applies its gradient.
+
+    Raises ScheduleError.
+    """
+    return max((each.delay for each in versions(schedule, k, K, M)), default=0)
+
+
+@cache
 def lag(schedule: Schedule, k: int, K: int, M: int = 1) -> int:
     """How many pass until module k has done all that it does with a batch: the delay, or more if it learns or updates
     later.

@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
-from ddg_ref.errors import DivergenceError
+from ddg_ref.errors import DivergenceError, InputError
 from ddg_ref.methods import METHODS
 from ddg_ref.runs.config import Config
 from ddg_ref.runs.training import Training
@@ -24,6 +24,7 @@ OPTIMIZERS = {
     "sgd": {"lr": 0.02, "momentum": 0.9},
     "nesterov": {"lr": 0.02, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
     "adam": {"optimizer": "adam", "lr": 0.003},
+    "nadam": {"optimizer": "nadam", "lr": 0.003},
 }
 OPTIONS = {
     "fdg": [{}, {"shrink": 0.5}],
@@ -36,8 +37,12 @@ ITERATIONS = 50
 
 
 def digest(**options):
-    """Of the weights and statistics of one run; of a run that diverges, when it did."""
-    training = Training(Config(batch_size=30, iterations=ITERATIONS, split="count", engine="reference", **options))
+    """Of the weights and statistics of one run; when it diverged, if it did; if it was refused, why."""
+    try:
+        config = Config(batch_size=30, iterations=ITERATIONS, split="count", engine="reference", **options)
+    except InputError as error:
+        return str(error)
+    training = Training(config)
     try:
         for _ in training.epochs():
             pass

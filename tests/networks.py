@@ -8,13 +8,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ddg_ref.arrays import hosted
+from ddg_ref.errors import InputError
 from ddg_ref.guessers.synthesizers import synthesizers_for
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import softmax_cross_entropy
-from ddg_ref.methods import METHODS
+from ddg_ref.methods import METHODS, Method
 from ddg_ref.models import MODELS
 from ddg_ref.modules import Pipeline
-from ddg_ref.optimizers import SGD, Adam
+from ddg_ref.optimizers import SGD, Adam, NAdam, Optimizer
 from ddg_ref.runs.devices import make_device
 from ddg_ref.runs.engines import ENGINES, InProcess
 from ddg_ref.step_sizes import Harmonic
@@ -26,10 +27,20 @@ OPTIMIZERS = {
     "nesterov": SGD(nesterov=True, weight_decay=1e-3),
     "momentum": SGD(),
     "adam": Adam(weight_decay=1e-3),
+    "nadam": NAdam(weight_decay=1e-3),
 }
 SAMPLES, CLASSES = 6, 3
 IN_PROCESS = sorted(name for name, engine in ENGINES.items() if isinstance(engine, InProcess))
 """The engines that a test can call as it is; `test_mpi.py` runs the other one."""
+
+
+def fitting(row: Method, name: str) -> Optimizer:
+    """The optimizer of that name, or momentum, which every row takes."""
+    try:
+        row.correction(OPTIMIZERS[name], 1)
+    except InputError:
+        return OPTIMIZERS["momentum"]
+    return OPTIMIZERS[name]
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Problem:
             network,
             self.cuts,
             row,
-            OPTIMIZERS[self.optimizer],
+            fitting(row, self.optimizer),
             params,
             stats,
             guessers=synthesizers_for(row, network, self.cuts, SHAPES[self.model], self.seed, self.dtype),

@@ -30,7 +30,10 @@ OPTIMIZERS = [
     {"optimizer": "sgd"},
     {"optimizer": "sgd", "nesterov": True, "weight_decay": 1e-3},
     {"optimizer": "adam", "weight_decay": 1e-3},
+    {"optimizer": "nadam", "weight_decay": 1e-3},
 ]
+PLAIN = OPTIMIZERS[:2]
+"""Those that every method takes."""
 MODELS = [
     {"model": "mlp", "width": 3, "depth": 4},
     {"model": "cnn", "width": 2, "depth": 3},
@@ -40,6 +43,8 @@ SCHEDULES = [{}, {"schedule": "harmonic", "period": 3.0, "warmup": 4}, {"schedul
 
 
 METHOD_OPTIONS = {
+    "ddg": {"delay_scaling": 3.0},
+    "spectrain": {"delay_scaling": 3.0},
     "fdg": {"shrink": 0.5},
     "gpipe": {"micro_batches": 3},
     "dni": {"synthesizer_width": 2, "synthesizer_labels": True, "synthesizer_lr": 0.1},
@@ -54,7 +59,7 @@ def options(draw):
     return {
         **SMALL,
         **model,
-        **draw(st.sampled_from(OPTIMIZERS)),
+        **draw(st.sampled_from(PLAIN if method in ("spike", "async-nesterov") else OPTIMIZERS)),
         **draw(st.sampled_from(SCHEDULES)),
         "method": method,
         **draw(st.sampled_from([{}, METHOD_OPTIONS.get(method, {})])),
@@ -97,8 +102,17 @@ def test_a_resumed_run_is_the_run_that_never_stopped(options, stops, last_engine
 @pytest.mark.parametrize(("first", "second"), [("threads", "reference"), ("reference", "threads")])
 def test_every_iteration_is_one_to_stop_at(method, stop, first, second):
     """Among them iteration 0, all of the warm-up t < K-1, and the ends of the epochs."""
-    config = Config(data="tiny", **SMALL | MODELS[1] | {"method": method, "modules": 4, "optimizer": "adam"})
+    optimizer = {} if method in ("spike", "async-nesterov") else {"optimizer": "adam"}
+    config = Config(data="tiny", **SMALL | MODELS[1] | optimizer | {"method": method, "modules": 4})
     assert_same_run(resumed(config, [(stop, first)], second), finish(Training(config, TINY)))
+
+
+@pytest.mark.parametrize("stop", range(2 * PER_EPOCH + 1))
+def test_predicted_weights_are_each_batchs_own(stop):
+    """In the warm-up, too, where all went forward before the first update: weight decay tells them apart."""
+    decaying = {"method": "spectrain", "modules": 4, "weight_decay": 0.5}
+    config = Config(data="tiny", **SMALL | decaying)
+    assert_same_run(resumed(config, [(stop, "reference")], "threads"), finish(Training(config, TINY)))
 
 
 @pytest.mark.parametrize("engine", IN_PROCESS)

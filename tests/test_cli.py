@@ -179,7 +179,7 @@ def test_compare(tmp_path):
         assert (tmp_path / name / "run.json").exists()
 
 
-@pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream", "dni"])
+@pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream", "spectrain", "spike", "dni"])
 def test_train_with_every_other_method(tmp_path, method):
     options = [*QUICK, "--method", method, "--modules", 3, "--iterations", 20, "--checkpoint-every", 7]
     done = ddg("train", *options, "--out", tmp_path)

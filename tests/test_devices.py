@@ -23,12 +23,13 @@ from test_layers import CASES
 
 from ddg_ref import Config, layers
 from ddg_ref.arrays import hosted, to_host
+from ddg_ref.corrections import spike_compensation
 from ddg_ref.device import Cpu, Device
 from ddg_ref.experiments import staleness
 from ddg_ref.gpu.cuda import INSTALL, Cuda
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
-from ddg_ref.optimizers import SGD, Adam
+from ddg_ref.optimizers import SGD, Adam, NAdam
 from ddg_ref.runs import checkpoints
 from ddg_ref.runs.costs import measure_costs
 from ddg_ref.runs.devices import device_names, make_device
@@ -206,8 +207,15 @@ def test_losses_agree_with_the_host(loss):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [SGD(momentum=0), SGD(weight_decay=0.1), SGD(nesterov=True, weight_decay=0.1), Adam(weight_decay=0.1)],
-    ids=["plain", "momentum", "nesterov", "adam"],
+    [
+        SGD(momentum=0),
+        SGD(weight_decay=0.1),
+        SGD(nesterov=True, weight_decay=0.1),
+        Adam(weight_decay=0.1),
+        NAdam(weight_decay=0.1),
+        spike_compensation(SGD(weight_decay=0.1), 3),
+    ],
+    ids=["plain", "momentum", "nesterov", "adam", "nadam", "spike"],
 )
 def test_optimizers_agree_with_the_host(optimizer):
     """The kernels' texts are read as Python here, as C on a GPU."""
@@ -221,8 +229,11 @@ def test_optimizers_agree_with_the_host(optimizer):
             gradient_there = device.place_all(gradient)
             params, state_here = optimizer.update(params, gradient, state_here, 0.1)
             there, state_there = optimizer.update(there, gradient_there, state_there, 0.1)
+        expected_there = optimizer.ahead(there, state_there, 3, 0.1)
+    expected = optimizer.ahead(params, state_here, 3, 0.1)
     for name, w in hosted(there).items():
         np.testing.assert_allclose(w, params[name], rtol=1e-12)
+        np.testing.assert_allclose(to_host(expected_there[name]), expected[name], rtol=1e-12)
 
 
 # Whole runs

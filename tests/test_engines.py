@@ -194,8 +194,8 @@ def test_messages_are_never_written_to(engine, method):
     for module in pipeline.modules:
         forward, backward = module.forward, module.backward
 
-        def frozen_forward(batch, x, *, forward=forward):
-            y = forward(batch, x)
+        def frozen_forward(batch, x, gamma, *, forward=forward):
+            y = forward(batch, x, gamma)
             y.setflags(write=False)
             return y
 

@@ -20,15 +20,17 @@ from runs import run_to, small_training
 from ddg_ref import DivergenceError, InputError, WorkerError
 from ddg_ref.experiments import jobs as jobs_file
 from ddg_ref.experiments import published, staleness
+from ddg_ref.experiments.figures import FIGURES
 from ddg_ref.experiments.jobs import Watch, check_stored, perform_all
 from ddg_ref.experiments.plans import PLANS
 from ddg_ref.experiments.prediction import module_times, predicted_speed_up
 from ddg_ref.experiments.reproduce import ALL, plan, reproduce
-from ddg_ref.experiments.results import Outcome
-from ddg_ref.experiments.settings import SCALES
+from ddg_ref.experiments.results import Outcome, read, threshold_rows
+from ddg_ref.experiments.settings import SCALES, STABLE
 from ddg_ref.runs.run import Record
 from ddg_ref.timeline import Span
 from ddg_ref.tools.cores import usable_cores
+from theory.recipe_bounds import momentum_threshold
 
 ROOT = Path(__file__).parents[1]
 SMOKE = SCALES["smoke"]
@@ -267,6 +269,7 @@ def test_all_settings_are_valid(scale):
 def test_paper_settings():
     """The command in the README of github.com/slowbull/DDG, and what its `main.py` has by default."""
     plans = plan(ALL, "paper", {"data_dir": "there", "download": True, "device": "cuda:0"})
+    del plans["descendants"]  # which came later
     curves = [job for jobs in plans.values() for job in jobs if not job.timed]
     for job in curves:
         options = job.options
@@ -289,6 +292,43 @@ def test_paper_settings():
     }
     assert {job.options["modules"] for job in plans["modules"]} == {1, 2, 3, 4}
     assert {job.options["depth"] for job in plans["depth"] if job.options["data"] == "cifar100"} == {56, 110}
+
+
+def test_the_thresholds_are_those_of_the_theory():
+    for (momentum, K), stable in STABLE["ddg"].items():
+        assert stable == pytest.approx(momentum_threshold(K, momentum, False), rel=1e-6)
+    for (momentum, K), stable in STABLE["async-nesterov"].items():
+        assert stable == pytest.approx(momentum_threshold(K, momentum, True) / (1 - momentum), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_descendants_have_every_threshold(scale):
+    """And differ from each other in method, K, momentum and seed alone."""
+    jobs = PLANS["descendants"](SCALES[scale])
+    kept = [
+        {name: value for name, value in job.options.items() if name not in ("method", "modules", "momentum", "seed")}
+        for job in jobs
+    ]
+    assert all(options == kept[0] for options in kept)
+    wanted = {(job.options["momentum"], job.options["modules"]) for job in jobs}
+    assert wanted == {(row["momentum"], row["K"]) for row in threshold_rows(jobs) if row["method"] == "ddg"}
+    assert {job.options["method"] for job in jobs} >= {"bp", "ddg", "2bw", "spectrain", "async-nesterov", "spike"}
+
+
+def test_descendants_show_what_diverged(everything):
+    """A cross for it in the figure, its name in the text, and the thresholds beside."""
+    out, _ = everything
+    found = result(out, "descendants")
+    text = (out / "descendants" / "result.md").read_text()
+    assert "| ddg, momentum 0.9 | 3.8 | 0.1 | 0.0158 |" in text
+    assert "| async-nesterov, momentum 0.9 | - | 2.53 | 0.176 |" in text
+    jobs = PLANS["descendants"](SMOKE)
+    outcomes = [read(job, out / "runs") for job in jobs if job.options["method"] != "spike"]
+    figure = FIGURES["descendants"](outcomes, found)
+    for axes in figure.axes:
+        crosses = [line for line in axes.lines if line.get_marker() == "x"]
+        assert len(crosses) == 2 * len(SMOKE.seeds)
+        assert all(line.get_ydata()[0] == 100 for line in crosses)
 
 
 def test_published_figures_stand_apart_with_their_source(everything):

@@ -17,7 +17,6 @@ from runs import finish, run_to, small_training
 from ddg_ref.errors import StallError, WorkerError
 from ddg_ref.methods import METHODS
 from ddg_ref.runs.checkpoints import save
-from ddg_ref.schedules import existing
 from ddg_ref.timeline import Activity
 from ddg_ref.workers import threads
 from ddg_ref.workers.worker import work
@@ -38,23 +37,13 @@ class PlantedError(Exception):
     pass
 
 
-def planned(row, k, modules, iterations):
-    """The same, read off the schedule."""
-    phases = {"F": FORWARD_PHASES, "B": BACKWARD_PHASES[:-1], "U": BACKWARD_PHASES[-1:]}
-    M = row.micro_batches
-    for t in range(iterations + max(row.lag(other, modules) for other in range(1, modules + 1))):
-        actions = row.schedule(k, modules, t, M)
-        for action in existing(actions, M, lambda batch: M if 0 <= batch < iterations else 0):
-            yield from ((t, phase) for phase in phases[action.kind])
-
-
 def points(method, k, modules=K, iterations=ITERATIONS):
     """Every (iteration, phase) that module k goes through, in its order; a phase may come once for each micro-batch."""
-    if method in ("2bw", "paci"):  # which mix micro-batches of two batches
-        yield from planned(METHODS[method], k, modules, iterations)
+    if method in ("2bw", "paci"):
+        yield from points_by_part(method, k, modules, iterations)
         return
     parts, guesses = METHODS[method].micro_batches, method == "dni"
-    delay = {"ddg": 1, "ddg-current": 1, "pipedream": 1, "fr": 1, "fdg": 2}.get(method, 0)  # per boundary
+    delay = {"bp": 0, "gpipe": 0, "1f1b": 0, "dni": 0, "fdg": 2}.get(method, 1)  # per boundary
     late = delay * (modules - k)
     ahead = min(parts, modules - k) if method == "1f1b" else parts
     first = "guess" if guesses and k < modules else "take error"
@@ -68,6 +57,21 @@ def points(method, k, modules=K, iterations=ITERATIONS):
         yield from [(t, "update")] if backward else []
         if guesses and k < modules and t >= 1:
             yield from ((t, phase) for phase in ("take error", "learn"))
+
+
+def points_by_part(method, k, modules, iterations):
+    """The same where every forward pass of a part is followed by the backward pass of one K-k parts older."""
+    M, late = METHODS[method].micro_batches, modules - k
+    after = -(-(modules - 1) // M)  # updates of 2bw, and the drain
+    for t in range(iterations + after):
+        for n in range(t * M, t * M + M):
+            yield from ((t, phase) for phase in FORWARD_PHASES if t < iterations)
+            if 0 <= n - late < iterations * M:
+                yield from ((t, phase) for phase in BACKWARD_PHASES[:-1])
+                if method == "paci" and (n - late) % M == M - 1:
+                    yield t, "update"
+        if method == "2bw" and 0 <= t - after < iterations:
+            yield t, "update"
 
 
 WORKERS = [(method, k) for method in METHODS for k in range(1, K + 1)]

@@ -36,6 +36,7 @@ VARIANTS = [
     {"method": "bp", "optimizer": "adam"},
     {"method": "fr"},
     {"method": "fdg", "shrink": 0.5},
+    {"method": "spectrain"},
     {"method": "dni", "synthesizer_width": 2, "synthesizer_labels": True, "dtype": "float64"},
 ]
 STOPS = (2, 7)  # in the warm-up, and in the second epoch
@@ -231,7 +232,7 @@ def with_state(changes, files=REAL[0]):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 1}, "expected version 3, got 1; use the release that wrote it"),
+        ({"version": 1}, "expected version 4, got 1; use the release that wrote it"),
         ({"version": True}, "version: expected int, got bool"),
         ({"version": "1\n" * 9999}, "version: expected int, got str"),
         ({"iteration": 10**15, "config": {"epochs": 10**30}}, TENSORS),

@@ -1,6 +1,8 @@
 """What is particular to each row of the table of methods; what all rows have in common is in test_engines.py."""
 
 from collections import deque
+from copy import copy
+from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 
@@ -19,6 +21,7 @@ from ddg_ref.modules import Module
 from ddg_ref.optimizers import SGD
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.step_sizes import Constant
+from ddg_ref.versions import versions
 
 ENGINE = st.sampled_from(IN_PROCESS)
 
@@ -56,9 +59,9 @@ class Watch:
     def _watch(self, module):
         forward, backward, update = module.forward, module.backward, module.update
 
-        def spy_forward(batch, x):
+        def spy_forward(batch, x, gamma):
             self.inputs[module.k, batch] = x
-            return forward(batch, x)
+            return forward(batch, x, gamma)
 
         def spy_backward(batch, dy):
             self.dys[module.k, batch] = dy
@@ -425,6 +428,208 @@ def test_paci_without_parts_is_ddg_with_current_weights(problem, engine, drain):
     for pipeline in (paci, current):
         ENGINES[engine](pipeline, problem.task(), 0, problem.iterations + (pipeline.delay if drain else 0))
     assert_same_bits(state(paci), state(current))
+
+
+# spectrain, spike, async-nesterov, and steps divided by the delay
+
+
+def written_out(problem, start, used, step):
+    """DDG for K modules with no module, schedule or engine in it, whose two open lines the method says.
+
+    `start(w)` gives what a module remembers, `used(w, memory, d, t)` the weights that batch t goes forward and back
+    with, if its gradient comes d updates later, and `step(w, memory, g, d, t)` the new weights and memory of iteration
+    t, in which the gradient g is d = K-k iterations old.
+    """
+    network, K, T = problem.network(), problem.modules, problem.iterations
+    bounds = [0, *problem.cuts, len(network.steps())]
+    parts = [network.part(a, b) for a, b in pairwise(bounds)]
+    whole = network.init(np.random.default_rng(problem.seed), problem.dtype)
+    w = [{name: whole[name] for name in part.parameter_shapes()} for part in parts]
+    memory, flights, errors = [start(own) for own in w], {}, {}
+    for t in range(T + K - 1):
+        if t < T:
+            h, labels = problem.batch(t)
+            for k, part in enumerate(parts):
+                weights = used(w[k], memory[k], min(t, K - 1 - k), t)
+                h, cache = part.forward(weights, h)
+                flights[k, t] = weights, cache
+            errors[K - 1, t] = softmax_cross_entropy(h, labels)[1]
+        for k in reversed(range(K)):
+            if 0 <= (s := t - (K - 1 - k)) < T:
+                dx, grads = parts[k].backward(*flights.pop((k, s)), errors.pop((k, s)))
+                errors[k - 1, s] = dx
+                w[k], memory[k] = step(w[k], memory[k], grads, K - 1 - k, t)
+    return {name: array for own in w for name, array in own.items()}
+
+
+def the_present(w, memory, d, t):
+    return w
+
+
+def assert_close(a, b):
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-6, atol=1e-9)
+
+
+by_formula = problems(models=("mlp",), dtypes=("float64",))
+
+
+def no_velocity(w):
+    return {name: np.zeros_like(array) for name, array in w.items()}
+
+
+def heavy_ball(m, gamma):
+    """The plain step with momentum."""
+
+    def step(w, v, g, d, t):
+        v = {name: m * v[name] + g[name] for name in w}
+        return {name: w[name] - gamma(t) * v[name] for name in w}, v
+
+    return step
+
+
+@given(problems(), ENGINE)
+@settings(max_examples=60)
+def test_spectrain_goes_forward_and_back_where_the_optimizer_is_going(problem, engine):
+    optimizer, gamma = OPTIMIZERS[problem.optimizer], problem.task().gamma
+
+    def used(w, moments, d, t):
+        return optimizer.ahead(w, moments, d, gamma(t))
+
+    def step(w, moments, g, d, t):
+        return optimizer.update(w, g, moments, gamma(t))
+
+    assert_same_bits(problem.run(engine, "spectrain").params, written_out(problem, optimizer.init, used, step))
+
+
+@given(by_formula, ENGINE)
+@settings(max_examples=30)
+def test_spectrain_with_momentum_by_its_formula(problem, engine):
+    """w - gamma (m + ... + m^d) v."""
+    problem, gamma = replace(problem, optimizer="momentum"), problem.task().gamma
+
+    def used(w, v, d, t):
+        return {name: w[name] - gamma(t) * sum(0.9**i for i in range(1, d + 1)) * v[name] for name in w}
+
+    expected = written_out(problem, no_velocity, used, heavy_ball(0.9, gamma))
+    assert_close(problem.run(engine, "spectrain").params, expected)
+
+
+@given(problems(), ENGINE)
+@settings(max_examples=20)
+def test_without_momentum_spectrain_expects_no_change(problem, engine):
+    problem = replace(problem, optimizer="sgd")
+    assert_same_bits(state(problem.run(engine, "spectrain")), state(problem.run(engine, "ddg")))
+
+
+@pytest.mark.parametrize("engine", IN_PROCESS)
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_a_prediction_looks_as_many_updates_ahead_as_there_will_be(engine, optimizer):
+    problem = Problem(cuts=(2, 4, 5), optimizer=optimizer, iterations=9)
+    pipeline = problem.pipeline("spectrain")
+    for module in pipeline.modules:
+        module.optimizer, module.looked = copy(module.optimizer), []
+
+        def ahead(params, state, d, gamma, module=module, own=module.optimizer.ahead):
+            module.looked.append(d)
+            return own(params, state, d, gamma)
+
+        module.optimizer.ahead = ahead
+    ENGINES[engine](pipeline, problem.task(), 0, 9)
+    for module in pipeline.modules:
+        delays = [applied.delay for applied in versions(METHODS["spectrain"].schedule, module.k, 4)]
+        assert module.looked == delays[:9]
+
+
+@given(by_formula, ENGINE)
+@settings(max_examples=30)
+def test_spike_compensation_by_its_formula(problem, engine):
+    """v = m v + g, w - gamma (m^d v + (1-m^d)/(1-m) g)."""
+    problem, gamma, m = replace(problem, optimizer="momentum"), problem.task().gamma, 0.9
+
+    def step(w, v, g, d, t):
+        v = {name: m * v[name] + g[name] for name in w}
+        a, b = m**d, (1 - m**d) / (1 - m)
+        return {name: w[name] - gamma(t) * (a * v[name] + b * g[name]) for name in w}, v
+
+    assert_close(problem.run(engine, "spike").params, written_out(problem, no_velocity, the_present, step))
+
+
+@given(problems(max_modules=1), ENGINE)
+@settings(max_examples=20)
+def test_one_module_has_nothing_to_predict_and_nothing_to_compensate(problem, engine):
+    problem = replace(problem, optimizer=problem.optimizer if problem.optimizer != "nesterov" else "momentum")
+    bp = state(problem.run(engine, "bp"))
+    assert_same_bits(state(problem.run(engine, "spectrain")), bp)
+    if problem.optimizer in ("sgd", "momentum"):
+        assert_same_bits(state(problem.run(engine, "spike")), bp)
+
+
+@given(by_formula, ENGINE, st.sampled_from([0.05, 0.3]))
+@settings(max_examples=30)
+def test_asynchronous_nesterov_is_the_method_of_the_paper(problem, engine, gamma):
+    """As the paper writes it: w and the w before it. The module holds w + a."""
+    problem, m = replace(problem, optimizer="momentum"), 0.9
+
+    def ahead(w, before):
+        return {name: w[name] + m * (w[name] - before[name]) for name in w}
+
+    def step(w, before, g, d, t):
+        leading = ahead(w, before)
+        return {name: leading[name] - gamma * (1 - m) * g[name] for name in w}, w
+
+    last = {}
+
+    def kept(w, before, g, d, t):
+        w, before = step(w, before, g, d, t)
+        last.update(ahead(w, before))
+        return w, before
+
+    pipeline, task = problem.pipeline("async-nesterov"), problem.task()
+    task.gamma = Constant(gamma)
+    ENGINES[engine](pipeline, task, 0, problem.iterations + pipeline.delay)
+    initial = written_out(problem, lambda w: w, lambda w, before, d, t: ahead(w, before), kept)
+    assert_close(pipeline.params, last or initial)
+
+
+@given(problems(), ENGINE)
+@settings(max_examples=30)
+def test_asynchronous_nesterov_is_ddg_with_its_form_and_a_shorter_step(problem, engine):
+    problem = replace(problem, optimizer="nesterov")
+    pipeline, task, optimizer = problem.pipeline("ddg"), problem.task(), OPTIMIZERS["nesterov"]
+    task.gamma = lambda t: (1 - optimizer.momentum) * problem.task().gamma(t)
+    ENGINES[engine](pipeline, task, 0, problem.iterations + pipeline.delay)
+    assert_same_bits(state(problem.run(engine, "async-nesterov")), state(pipeline))
+
+
+@given(problems(), ENGINE, st.sampled_from([0.5, 4.0, 100.0]))
+@settings(max_examples=40)
+def test_a_delayed_step_is_divided_by_the_delay_at_first(problem, engine, period):
+    """gamma / d^p, p = 1 - min(t/T, 1)."""
+    optimizer, gamma = OPTIMIZERS[problem.optimizer], problem.task().gamma
+
+    def step(w, moments, g, d, t):
+        p = 1 - min(t / period, 1)
+        return optimizer.update(w, g, moments, gamma(t) / float(d) ** p if d > 1 else gamma(t))
+
+    expected = written_out(problem, optimizer.init, the_present, step)
+    assert_same_bits(problem.run(engine, "ddg", delay_scaling=period).params, expected)
+
+
+DELAYED = [name for name, row in METHODS.items() if "delay_scaling" in row.options]
+
+
+def test_the_rows_whose_steps_may_be_divided_are_those_with_a_delay():
+    assert [name for name, row in METHODS.items() if row.staleness(1, 3)] == DELAYED
+
+
+@pytest.mark.parametrize("method", DELAYED)
+@pytest.mark.parametrize("K", [1, 2, 3])
+def test_a_step_is_divided_in_every_delayed_method_whose_delay_is_more_than_one(method, K):
+    problem = Problem(cuts=(2, 4)[: K - 1], iterations=5)
+    plain, divided = (problem.run("reference", method, **given).params for given in ({}, {"delay_scaling": 3.0}))
+    same = all(divided[name].tobytes() == w.tobytes() for name, w in plain.items())
+    assert same == (METHODS[method].staleness(1, K) <= 1)
 
 
 # pipedream

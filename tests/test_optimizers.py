@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from messages import input_error
 from strategies import seeds
 
-from ddg_ref.optimizers import OPTIMIZERS, SGD, Adam
+from ddg_ref.optimizers import OPTIMIZERS, SGD, Adam, NAdam, Optimizer
 
 RULES = {
     "plain": SGD(momentum=0),
@@ -20,6 +20,8 @@ RULES = {
     "nesterov": SGD(momentum=0.8, nesterov=True, weight_decay=1e-3),
     "adam": Adam(),
     "adam, decay": Adam(beta1=0.5, beta2=0.9, weight_decay=0.01),
+    "nadam": NAdam(),
+    "nadam, decay": NAdam(beta1=0.5, beta2=0.9, weight_decay=0.01),
 }
 SHAPES = {"0.weight": (3, 4), "0.bias": (4,), "2.weight": (2, 2, 4, 1)}
 
@@ -127,6 +129,93 @@ def test_the_first_step_of_adam_has_length_gamma_whatever_the_gradient():
     g = np.array([1e-3, -1.0, 1e6, 0.0])
     new, _ = Adam().update(params, {"w": g}, Adam().init(params), 0.1)
     np.testing.assert_allclose(new["w"], [-0.1, 0.1, -0.1, 0], rtol=1e-4)
+
+
+@given(st.floats(0, 0.999), st.floats(0, 0.999), st.floats(0, 0.5), st.integers(1, 130), seeds)
+def test_nadam_as_it_is_stated(beta1, beta2, decay, count, seed):
+    """All products whole, also where the rule has left out what no longer shows."""
+    rng = np.random.default_rng(seed)
+    w, m, v = rng.standard_normal((3, 4)) * [[1], [0], [0]]
+    rule, params = NAdam(beta1=beta1, beta2=beta2, weight_decay=decay), {"w": w}
+    state = rule.init(params)
+    for n in range(1, count + 1):
+        g, gamma = rng.standard_normal(4), rng.uniform(0.01, 0.2)
+        params, state = rule.update(params, {"w": g}, state, gamma)
+        mu = [beta1 * (1 - 0.5 * 0.96 ** (0.004 * i)) for i in range(1, n + 2)]
+        g = g + decay * w
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        m_hat = mu[n] * m / (1 - np.prod(mu)) + (1 - mu[n - 1]) * g / (1 - np.prod(mu[:n]))
+        w = w - gamma * m_hat / (np.sqrt(v / (1 - beta2**n)) + 1e-8)
+        np.testing.assert_allclose(params["w"], w, rtol=1e-10, atol=1e-10)
+
+
+def test_the_betas_of_nadam_are_those_of_its_users():
+    """Ajanthan et al.: 0.99, where Adam and PyTorch have 0.9."""
+    assert (NAdam().beta1, NAdam().beta2) == (0.99, 0.999)
+
+
+# Where the moments lead
+
+
+def moving(rule, seed, dtype=np.float64):
+    """Weights and moments after three steps."""
+    rng = np.random.default_rng(seed)
+    params = draw(rng, dtype)
+    state = rule.init(params)
+    for _ in range(3):
+        params, state = rule.update(params, draw(rng, dtype), state, 0.1)
+    return freeze(params), state
+
+
+@every_rule
+@pytest.mark.parametrize("d", range(1, 9))
+def test_without_gradients_the_weights_arrive_where_they_were_expected(rule, d):
+    params, state = moving(rule, 0)
+    expected, zeros = rule.ahead(params, state, d, 0.1), {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for _ in range(d):
+        params, state = rule.update(params, zeros, state, 0.1)
+    for name in SHAPES:
+        np.testing.assert_allclose(expected[name], params[name], rtol=1e-13, atol=1e-15)
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_looking_ahead_changes_nothing(rule, dtype):
+    """Not what it is given, no dtype; and over no update not a bit."""
+    params, state = moving(rule, 0, dtype)
+    for moments in state.slots.values():
+        freeze(moments)
+    assert {name: (w.shape, w.dtype) for name, w in rule.ahead(params, state, 3, np.float64(0.1)).items()} == {
+        name: (shape, dtype) for name, shape in SHAPES.items()
+    }
+    assert rule.ahead(params, state, 0, 0.1) is params
+
+
+@pytest.mark.parametrize("d", range(9))
+def test_without_momentum_and_decay_no_weights_but_the_present_ones_are_expected(d):
+    rule = SGD(momentum=0)
+    params, state = moving(rule, 0)
+    assert rule.ahead(params, state, d, 0.1) is params
+
+
+@given(st.floats(0.01, 0.99), st.booleans(), st.integers(0, 8), seeds)
+def test_momentum_leads_as_far_as_the_sum_of_its_powers(momentum, nesterov, d, seed):
+    rule = SGD(momentum=momentum, nesterov=nesterov)
+    params, state = moving(rule, seed)
+    far = 0.2 * sum(momentum**i for i in range(1, d + 1)) * (momentum if nesterov else 1)
+    for name, w in rule.ahead(params, state, d, 0.2).items():
+        np.testing.assert_allclose(w, params[name] - far * state.slots["velocity"][name], rtol=0, atol=1e-13)
+
+
+@given(st.sampled_from([0.0, 0.5, 0.9]), st.booleans(), st.floats(0, 0.9), st.integers(0, 8), seeds)
+def test_all_at_once_is_what_step_after_step_comes_to(momentum, nesterov, decay, d, seed):
+    rule = SGD(momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=decay)
+    params, state = moving(rule, seed)
+    for name, w in Optimizer.ahead(rule, params, state, d, 0.3).items():
+        np.testing.assert_allclose(rule.ahead(params, state, d, 0.3)[name], w, rtol=0, atol=1e-12)
+
+
+# Options
 
 
 @pytest.mark.parametrize("rule", [SGD(momentum=0, weight_decay=0.5), SGD(weight_decay=0.5)])

@@ -14,7 +14,7 @@ from ddg_ref.deadlock import check, rooms
 from ddg_ref.errors import ScheduleError
 from ddg_ref.methods import METHODS
 from ddg_ref.schedules import Action, flush, one_forward_one_backward, parts, text, two_late_per_boundary
-from ddg_ref.versions import Held, held, versions
+from ddg_ref.versions import Held, held, staleness, versions
 from ddg_ref.workers import threads
 
 KS = range(1, 9)
@@ -33,7 +33,7 @@ def test_delays_are_what_the_papers_say(row):
     for K in KS:
         for k in range(1, K + 1):
             d = PER_BOUNDARY.get(row.name, 1) * (K - k)
-            assert row.delay(k, K) == d
+            assert row.delay(k, K) == row.staleness(k, K) == d
             assert row.lag(k, K) == (1 if row.name == "dni" and k < K else d)
             for backward in versions(row.schedule, k, K, row.micro_batches):
                 batch = backward.number // row.micro_batches
@@ -61,6 +61,7 @@ def test_two_buffers_hold_two_versions_at_most_and_all_modules_are_one_update_la
     for k in range(1, K + 1):
         applied = versions(METHODS["2bw"].schedule, k, K, M)
         assert [each.delay for each in applied] == [min(each.number // M, late) for each in applied]
+        assert staleness(METHODS["2bw"].schedule, k, K, M) == late
         assert held(METHODS["2bw"].schedule, k, K, M) == Held(K - k + 1, 1 - (k - K) // M)
 
 
@@ -71,7 +72,7 @@ def test_accumulated_gradients_cross_few_updates(K, M):
         applied = versions(METHODS["paci"].schedule, k, K, M)
         crossed = {each.delay for each in applied if each.number >= K * M}  # after the warm-up
         most = -(-(K - k) // M)
-        assert max(crossed) == most
+        assert max(crossed) == staleness(METHODS["paci"].schedule, k, K, M) == most
         assert min(crossed) >= most - 1
         assert held(METHODS["paci"].schedule, k, K, M).micro_batches == K - k + 1
 

@@ -109,11 +109,11 @@ class Watched(Module):
         self.used: dict[int, Array] = {}
         self.applied: list[Array] = []
 
-    def forward(self, number: int, x: Array) -> Array:
+    def forward(self, number: int, x: Array, gamma: float = 0.0) -> Array:
         batch, part = divmod(number, self.method.micro_batches)
         if part == 0 and self._wanted(batch):
             self.used[batch] = self._flat(self.params)
-        return super().forward(number, x)
+        return super().forward(number, x, gamma)
 
     def update(self, grads: Params, gamma: float) -> None:
         if self._wanted(len(self.applied) + self.delay):

@@ -131,10 +131,46 @@ def staleness(outcomes: Sequence[Outcome], result: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def descendants(outcomes: Sequence[Outcome], result: Mapping[str, Any]) -> Figure:
+    """A panel for each momentum: final test error over K, a dot per seed, a cross for each run that diverged, lines
+    through the medians; under each K the largest stable gamma L of ddg."""
+    errors = {run.job.name: run.test_error for run in outcomes}
+    momenta = list(dict.fromkeys(options["momentum"] for options in result["runs"].values()))
+    figure = Picture(5 * len(momenta), 3.8)
+    for axes, momentum in zip(figure.subplots(1, len(momenta), sharey=True, squeeze=False)[0], momenta, strict=True):
+        own = {name: o for name, o in result["runs"].items() if o["momentum"] == momentum}
+        Ks = sorted({options["modules"] for options in own.values()} - {1})
+        methods = list(dict.fromkeys(options["method"] for options in own.values()))
+        for shift, (method, colour) in enumerate(zip(methods, cycle(COLOURS), strict=False)):
+            dots: dict[int, list[float]] = {}
+            aside = 0.03 * (2 * shift - len(methods) + 1)  # so that equal errors stay apart
+            for name, options in own.items():
+                if options["method"] == method:
+                    place = -0.5 if options["modules"] == 1 else Ks.index(options["modules"])
+                    axes.plot(place + aside, errors.get(name, 100.0), ".x"[name not in errors], color=colour)
+                    dots.setdefault(options["modules"], []).append(errors.get(name, 100.0))
+            if method == "bp":
+                axes.axhline(median(dots[1]), color=colour, linestyle="dashed", label=method)
+            else:
+                axes.plot(np.arange(len(Ks)) + aside, [median(dots[K]) for K in Ks], color=colour, label=method)
+        stable = {
+            row["K"]: row["stable_gamma_L"]
+            for row in result["thresholds"]
+            if (row["method"], row["momentum"]) == ("ddg", momentum)
+        }
+        axes.set_xticks(range(len(Ks)), [f"{K}\n{stable[K]:.2g}" for K in Ks])
+        tidy(axes, xlabel=f"K, and the largest stable gamma L of ddg (of bp {stable[1]:.2g})", ylim=(0, 103))
+        axes.set_title(f"momentum {momentum:g}", loc="left", fontsize="medium")
+    figure.axes[0].set_ylabel("final test error, %; cross: diverged")
+    figure.axes[-1].legend(frameon=False)
+    return figure
+
+
 FIGURES: Mapping[str, Callable[[Sequence[Outcome], Mapping[str, Any]], Figure]] = {
     "resnet8": learning_curves,
     "depth": depth,
     "modules": modules,
     "optimizers": learning_curves,
     "staleness": staleness,
+    "descendants": descendants,
 }

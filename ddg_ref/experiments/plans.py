@@ -1,6 +1,7 @@
 """Each experiment as a list of runs. Experiments that need the same run share it: it has the same name."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ddg_ref.experiments.jobs import Job
@@ -91,12 +92,26 @@ def staleness(scale: Scale) -> list[Job]:
     return [job(scale.probed, method, K, scale.seeds[0], kind="probed", probes=scale.probes) for method, K in ways]
 
 
+def descendants(scale: Scale) -> list[Job]:
+    """What becomes of ddg's trouble with momentum in the methods that came after it."""
+    tried = scale.descendants
+    ways = [("bp", 1), *((method, K) for method in tried.methods for K in tried.Ks)]
+    found = []
+    for momentum in tried.momenta:
+        for method, K in ways:
+            for seed in scale.seeds:
+                run = job({**tried.base, "momentum": momentum}, method, K, seed, kind=f"momentum{momentum}")
+                found.append(replace(run, group=f"{run.group}, momentum {momentum:g}"))
+    return found
+
+
 PLANS: Mapping[str, Callable[[Scale], list[Job]]] = {
     "resnet8": resnet8,
     "depth": depth,
     "modules": modules,
     "optimizers": optimizers,
     "staleness": staleness,
+    "descendants": descendants,
 }
 
 TITLES = {
@@ -105,4 +120,5 @@ TITLES = {
     "modules": "K = 1..4 modules, over iterations and over time",
     "optimizers": "SGD and Adam",
     "staleness": "Cosine between the applied and the true gradient",
+    "descendants": "Momentum in the descendants of ddg",
 }

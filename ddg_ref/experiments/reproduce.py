@@ -113,6 +113,7 @@ def write(what: str, scale: str, jobs: list[Job], runs: Path, directory: Path) -
         "environment": environment(),
         "seeds": sorted({job.options["seed"] for job in jobs}),
         **evaluate(SCALES[scale], jobs, outcomes, runs),
+        "thresholds": results.threshold_rows(jobs) if what == "descendants" else [],
         "diverged": diverged,
         "runs": {job.name: dict(job.options) for job in jobs},
         "published": {

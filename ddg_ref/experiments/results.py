@@ -10,7 +10,7 @@ from ddg_ref.errors import InputError
 from ddg_ref.experiments import staleness
 from ddg_ref.experiments.jobs import TIMES, Job
 from ddg_ref.experiments.prediction import PHASES, predicted_speed_up
-from ddg_ref.experiments.settings import Scale
+from ddg_ref.experiments.settings import STABLE, Scale
 from ddg_ref.runs import rundir
 from ddg_ref.runs.run import Record
 from ddg_ref.tools.cores import usable_cores
@@ -137,6 +137,17 @@ def target_of(group: str, scale: Scale, timed: Series) -> float | None:
     return next(
         timing.target for timing in scale.timing if all(base.get(name) == timing.base[name] for name in timing.base)
     )
+
+
+def threshold_rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The largest stable gamma L where the theory knows it, for every momentum and K of these runs."""
+    pairs = {(job.options["momentum"], job.options["modules"]) for job in jobs}
+    return [
+        {"method": method, "momentum": momentum, "K": K, "stable_gamma_L": stable}
+        for method, known in STABLE.items()
+        for (momentum, K), stable in known.items()
+        if (momentum, K) in pairs
+    ]
 
 
 def cosine_rows(outcomes: Sequence[Outcome], out: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ seconds, means nothing, and shows that everything works.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 Options: TypeAlias = Mapping[str, Any]
@@ -49,6 +49,16 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Descendants:
+    """What DDG's descendants are tried on: each way with each momentum, bp with one module, the others with each K."""
+
+    base: Options
+    methods: tuple[str, ...]
+    Ks: tuple[int, ...]
+    momenta: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Scale:
     """What the experiments need to know."""
 
@@ -66,6 +76,7 @@ class Scale:
     timing: tuple[Timing, ...]
     probed: Options
     """The network in which staleness is measured."""
+    descendants: Descendants
     ruler: int
     """Iterations of backpropagation from which the modules' times are taken."""
     probes: int
@@ -137,6 +148,46 @@ SMOKE = LAPTOP | {
     "checkpoint_every": 12,
 }
 
+DESCENDANTS = Descendants(
+    {
+        "data": "digits",
+        "model": "mlp",
+        "width": 64,
+        "depth": 8,
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "epochs": 20,
+        "split": "count",
+        "checkpoint_every": 115,
+    },
+    methods=("ddg", "2bw", "spectrain", "async-nesterov", "spike"),
+    Ks=(2, 4, 8),
+    momenta=(0.9, 0.0),
+)
+"""The step size with which ddg does not learn in the second lesson: momentum 0.9, K = 4."""
+
+STABLE: Mapping[str, Mapping[tuple[float, int], float]] = {
+    "ddg": {
+        (0.0, 1): 2.0,
+        (0.0, 2): 1.0,
+        (0.0, 4): 0.4450419,
+        (0.0, 8): 0.2090569,
+        (0.9, 1): 3.8,
+        (0.9, 2): 0.1,
+        (0.9, 4): 0.03478406,
+        (0.9, 8): 0.01575196,
+    },
+    "async-nesterov": {
+        (0.9, 2): 2.531379,
+        (0.9, 4): 0.4637078,
+        (0.9, 8): 0.1763801,
+    },
+}
+"""Method -> (momentum, K) -> the gamma L below which it is stable, with exact gradients, on all quadratics of curvature
+at most L, wherever in the network that lies (theory, Theorem M3). With K = 1 ddg is bp; without momentum
+async-nesterov is ddg."""
+
 SCALES = {
     "smoke": Scale(
         seeds=(0, 1),
@@ -151,6 +202,7 @@ SCALES = {
             Timing(SMOKE | {"depth": 8, "epochs": 1}),
         ),
         probed=SMOKE | {"depth": 8},
+        descendants=replace(DESCENDANTS, base={**DESCENDANTS.base, "width": 8, "epochs": 1}, Ks=(2, 8)),
         ruler=8,
         probes=4,
     ),
@@ -173,6 +225,7 @@ SCALES = {
             Timing(LAPTOP | {"depth": 8, "epochs": 1, "checkpoint_every": None}),
         ),
         probed=DIGITS | {"depth": 56},
+        descendants=DESCENDANTS,
         ruler=60,
         probes=40,
     ),
@@ -189,6 +242,7 @@ SCALES = {
         modules=PAPER | {"depth": 56},
         timing=(Timing(PAPER | {"depth": 56, "epochs": 10, "milestones": "150,225"}, 0.7),),
         probed=PAPER | {"depth": 56},
+        descendants=replace(DESCENDANTS, base=PAPER | {"depth": 20, "nesterov": None}),
         ruler=60,
         probes=300,
     ),

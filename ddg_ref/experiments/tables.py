@@ -11,6 +11,7 @@ RELATED: dict[str, tuple[tuple[str, Sequence[Published]], ...]] = {
     "modules": (("test error, %", TEST_ERROR_BY_K), ("speed-up over bp, from seconds per epoch", speed_ups())),
     "optimizers": (),
     "staleness": (),
+    "descendants": (),
 }
 """The published figures for the same thing."""
 
@@ -83,6 +84,22 @@ def cosines(rows: Sequence[dict[str, Any]]) -> str:
     return table(["method", *(f"module {k}" for k in range(1, K + 1))], body)
 
 
+def thresholds(rows: Sequence[dict[str, Any]]) -> str:
+    """The largest stable gamma L, a row for each method and momentum and a column for each K."""
+    Ks = sorted({row["K"] for row in rows})
+    found: dict[tuple[str, float], dict[int, float]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["momentum"]), {})[row["K"]] = row["stable_gamma_L"]
+    heads = ["largest stable gamma L, by the theory", *(f"K={K}" for K in Ks)]
+    body = ([f"{method}, momentum {m:g}", *(significant(own.get(K)) for K in Ks)] for (method, m), own in found.items())
+    return table(heads, body)
+
+
+def significant(value: float | None) -> str:
+    """To three digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.3g}"
+
+
 def published(what: str) -> str:
     """The published figures for the same thing, with their source."""
     if not RELATED[what]:
@@ -96,7 +113,7 @@ def published(what: str) -> str:
 
 def document(what: str, title: str, scale: str, result: dict[str, Any]) -> str:
     """The whole result: ours, then what is published."""
-    kinds = (("errors", errors), ("times", times), ("cosines", cosines))
+    kinds = (("errors", errors), ("times", times), ("cosines", cosines), ("thresholds", thresholds))
     command = f"`python -m ddg_ref reproduce {what} --scale {scale}`"
     parts = [f"## {title}\n", f"Made by {command}; {settings(result)}\n"]
     parts += [show(result[kind]) for kind, show in kinds if result[kind]]

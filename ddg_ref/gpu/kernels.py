@@ -9,9 +9,10 @@ from functools import cache
 from typing import Any
 
 from ddg_ref.arrays import Array, Fused, column_dots, cupy, widened
+from ddg_ref.corrections import compensated_step
 from ddg_ref.layers.activation import through_tanh, where_positive
 from ddg_ref.layers.norm import input_gradient, scale_and_shift
-from ddg_ref.optimizers import adam_step, momentum_step, nesterov_step, plain_step
+from ddg_ref.optimizers import adam_step, combined, momentum_step, nadam_step, nesterov_step, plain_step
 
 ELEMENTWISE: dict[Fused[..., Any], tuple[str, str, str]] = {
     where_positive: ("T y, T dy", "T dx", "dx = dy * (y > 0)"),
@@ -36,6 +37,19 @@ ELEMENTWISE: dict[Fused[..., Any], tuple[str, str, str]] = {
         "T d = g + decay * w; new_m = beta1 * m + rest1 * d; new_v = beta2 * v + rest2 * (d * d); "
         "new_w = w - gamma * (new_m * correct1 / (sqrt(new_v) * correct2 + eps))",
     ),
+    nadam_step: (
+        "T w, T g, T m, T v, T gamma, T decay, T beta1, T rest1, T beta2, T rest2, T share_m, T share_g, T correct2, "
+        "T eps",
+        "T new_w, T new_m, T new_v",
+        "T d = g + decay * w; new_m = beta1 * m + rest1 * d; new_v = beta2 * v + rest2 * (d * d); "
+        "new_w = w - gamma * ((new_m * share_m + d * share_g) / (sqrt(new_v) * correct2 + eps))",
+    ),
+    compensated_step: (
+        "T w, T g, T velocity, T gamma, T decay, T momentum, T a, T b",
+        "T new_w, T new_velocity",
+        "T d = g + decay * w; new_velocity = momentum * velocity + d; new_w = w - gamma * (a * new_velocity + b * d)",
+    ),
+    combined: ("T w, T velocity, T of_w, T of_velocity", "T new_w", "new_w = of_w * w + of_velocity * velocity"),
 }
 
 

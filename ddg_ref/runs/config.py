@@ -63,6 +63,10 @@ class Config:
     method: str = _option("ddg", f"Training method: {_names(METHODS)}.")
     shrink: float | None = _option(None, "Factor of the error gradient at each boundary (fdg, 1).")
     micro_batches: int | None = _option(None, "Parts into which a batch is split (gpipe, 4).")
+    delay_scaling: float | None = _option(
+        None,
+        "Iterations over which a step, at first divided by its gradient's delay, becomes whole (delayed methods, off).",
+    )
     synthesizer_width: int | None = _option(
         None, "Hidden units (256 at least) or channels (16 at least) of a synthesizer (dni, as the module's output)."
     )
@@ -82,9 +86,9 @@ class Config:
     lr: float = _option(0.05, "Step size gamma at the start.")
     momentum: float | None = _option(None, "Momentum (sgd, 0.9).")
     nesterov: bool | None = _option(None, "Nesterov's form of momentum (sgd, off).")
-    beta1: float | None = _option(None, "Decay of the first moment (adam, 0.9).")
-    beta2: float | None = _option(None, "Decay of the second moment (adam, 0.999).")
-    eps: float | None = _option(None, "Added to the root of the second moment (adam, 1e-8).")
+    beta1: float | None = _option(None, "Decay of the first moment (adam 0.9, nadam 0.99).")
+    beta2: float | None = _option(None, "Decay of the second moment (adam, nadam; 0.999).")
+    eps: float | None = _option(None, "Added to the root of the second moment (adam, nadam; 1e-8).")
     weight_decay: float | None = _option(None, "Multiple of the weights added to their gradient (0).")
     schedule: str = _option("constant", f"How the step size changes: {_names(SCHEDULES)}.")
     milestones: str | None = _option(None, "Epochs after which the step size falls (multi-step), like 150,225.")
@@ -129,7 +133,7 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InputError(f"{name}: expected a whole number >= 0, got {value}; choose a larger one")
-        for name in ("factor", "period", "stall_timeout", "synthesizer_lr"):
+        for name in ("factor", "period", "stall_timeout", "synthesizer_lr", "delay_scaling"):
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value > 0):
                 raise InputError(f"{name}: expected a finite number > 0, got {value}; choose another")
@@ -141,8 +145,7 @@ class Config:
             )
         self.cuts()
         device_names(self.device, self.modules)
-        self.make_method()
-        self.make_optimizer()
+        self.make_method().correction(self.make_optimizer(), 1)  # raises if it is not for that optimizer
         self.make_schedule(per_epoch=1)
 
     def _adopt(self, file: ScheduleFile) -> None:

@@ -55,6 +55,7 @@ def work(
     """
     M = module.method.micro_batches
     for t in range(start, stop):
+        gamma = module.step_size(task.gamma, t)
         for action in task.actions(module.method.schedule(module.k, module.K, t, M), M):
             yield action
             kind, number = action
@@ -66,12 +67,12 @@ def work(
                     right.give_activation(number, None)
                     return t
                 begin("forward", t, batch)
-                y = module.forward(number, x)
+                y = module.forward(number, x, gamma)
                 begin("give activation", t, batch)
                 right.give_activation(number, y)
             elif kind == "U":
                 begin("update", t, number)
-                module.update(module.gradients.pop(number), task.gamma(t))
+                module.update(module.gradients.pop(number), gamma)
             elif kind == "L":
                 begin("take error", t, batch)
                 dy = right.take_error(number)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddg_ref.runs.rundir import STATE, TENSORS
 
-VERSION = 3
+VERSION = 4
 KEPT = 2
 SUMMED = (TENSORS, STATE)
 LARGEST_STATE = 2 << 20

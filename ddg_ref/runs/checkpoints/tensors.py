@@ -151,18 +151,19 @@ def _module(training: Training, module: Module, sample: Shape) -> Iterator[Group
             partial(module.gradients.__setitem__, batch),
         )
 
-    versions: dict[int, Params] = {}
-    stashed = sorted(set(now.in_flight.values()) - {now.steps}) if module.stashes else []
-    for version in stashed:
-        first = next(number for number, met in now.in_flight.items() if met == version)
-        yield group(
-            f"stash/{k}/{version}", own, partial(_weights_of, module, first), partial(versions.__setitem__, version)
-        )
+    # Weights that were predicted are each micro-batch's own; else those of a version are stored once.
+    predicted = method.forward == "predicted"
+    used = {number: number if predicted else version for number, version in now.in_flight.items()}
+    stash: dict[int, Params] = {}
+    stashed = sorted(set(used.values()) - (set() if predicted else {now.steps})) if module.stashes else []
+    for label in stashed:
+        first = next(number for number, met in used.items() if met == label)
+        yield group(f"stash/{k}/{label}", own, partial(_weights_of, module, first), partial(stash.__setitem__, label))
 
     def put_in_flight(arrays: Params) -> None:
-        met = versions | {now.steps: module.params}
-        for number, version in now.in_flight.items():
-            module.restore(number, arrays[str(number)], met.get(version, {}))
+        known = stash if predicted else stash | {now.steps: module.params}
+        for number, label in used.items():
+            module.restore(number, arrays[str(number)], known.get(label, {}))
 
     inputs = {str(number): (rows(number), *sample) for number in now.in_flight}
     yield group(f"in_flight/{k}", inputs, lambda: {str(f.number): f.x for f in module.queue}, put_in_flight)
