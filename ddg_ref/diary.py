@@ -29,9 +29,9 @@ class Noting(Module):
         vars(self).update(vars(module))
         self._diary, self._last = diary, -1
 
-    def forward(self, number: int, x: Array) -> Array:
-        y = super().forward(number, x)
-        self._diary.append(Entry(self.k, "forward", number, self.params, x, y))
+    def forward(self, number: int, x: Array, gamma: float = 0.0) -> Array:
+        y = super().forward(number, x, gamma)
+        self._diary.append(Entry(self.k, "forward", number, self.queue[-1].params or self.params, x, y))
         return y
 
     def backward(self, number: int, dy: Array) -> tuple[Array | None, Params]:
