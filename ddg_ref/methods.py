@@ -8,12 +8,14 @@ Where a row is called exact, what module k applies is the gradient of the loss o
 at weights that the network has really had. `w(t)` are the weights of all modules before their iteration t.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 from ddg_ref import versions
 from ddg_ref.schedules import (
+    Program,
     Schedule,
     flush,
     guessing,
@@ -39,6 +41,8 @@ class Method:
     """Those that the forward pass of the batch used, which are kept; or those of the moment."""
     stored: Stored = "caches"
     """What waits for the backward pass: all that it needs, or the module's input, from which that is computed again."""
+    programs: Sequence[Program] = field(default=(), compare=False)
+    """What each worker does with its modules, if the schedule gives it several; else each module has a worker."""
     options: tuple[str, ...] = ()
     """Which of the numbers below a run may choose."""
     micro_batches: int = 1

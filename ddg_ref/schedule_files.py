@@ -15,7 +15,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from io import StringIO
 from math import inf
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 from ddg_ref.deadlock import Room, check, perform_flush
 from ddg_ref.errors import InputError, ScheduleError, reason, shown
 from ddg_ref.periods import Times
-from ddg_ref.schedules import Action, Kind, Schedule, parts, plan_of, text
+from ddg_ref.schedules import Action, Kind, Program, Schedule, parts, plan_of, text
 from ddg_ref.simulation import simulate
 
 LARGEST = 1 << 19
@@ -112,14 +112,18 @@ class ScheduleFile:
         """Into how many micro-batches a batch is split."""
         return 1 + max(action.number for _, _, (_, action) in self._cells())
 
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """What each rank does, with the updates."""
+        return tuple(partial(self._program, [cell for cell in row if cell is not None]) for row in self.rows)
+
+    def _program(self, cells: list[tuple[int, Action]], t: int) -> list[tuple[int, Action]]:
+        own = [(k, action._replace(number=action.number + t * self.M)) for k, action in cells]
+        return [*own, *((k, Action("U", t)) for k in sorted({k for k, _ in cells}))]
+
     def plan(self, t: int) -> list[list[tuple[int, Action]]]:
         """What each rank does in iteration t, with the updates."""
-        steps = []
-        for row in self.rows:
-            cells = [cell for cell in row if cell is not None]
-            own = [(k, action._replace(number=action.number + t * self.M)) for k, action in cells]
-            steps.append([*own, *((k, Action("U", t)) for k in sorted({k for k, _ in cells}))])
-        return steps
+        return [list(program(t)) for program in self.programs]
 
     def __call__(self, k: int, K: int, t: int, M: int) -> list[Action]:
         """What module k does in iteration t. Raises ScheduleError for another number of micro-batches, or no such k."""
@@ -151,21 +155,8 @@ class ScheduleFile:
         perform_flush(self.plan(0), self.K, room)
 
     def expect_runnable(self) -> None:
-        """Raise ScheduleError, one line, if this is more than the engines can run so far."""
-        for rank, row in enumerate(self.rows):
-            stages = sorted({cell[0] - 1 for cell in row if cell is not None})
-            if len(stages) > 1:
-                raise ScheduleError(
-                    f"row {rank + 1}: expected one stage per rank in a schedule that is run, got stages "
-                    f"{shown(stages)}; it can be shown and checked"
-                )
-        for rank, column, (k, action) in self._cells():
-            if action.kind not in "FB":
-                raise ScheduleError(
-                    f"row {rank + 1}, column {column + 1}: expected whole backward passes (B) in a schedule that is "
-                    f"run, got {text(k, action)}; it can be shown and checked"
-                )
-        check(self, self.K, self.M, inf)
+        """Raise ScheduleError, one line, if this is more than the engines can run."""
+        check(self, self.K, self.M, inf, self.programs)
 
 
 @lru_cache(maxsize=16)

@@ -191,7 +191,7 @@ class Config:
             row = METHODS[self.method]
         else:
             file = schedule_files.parse(self.schedule_file)
-            row = Method(FROM_FILE, "a schedule file", file, micro_batches=file.M)
+            row = Method(FROM_FILE, "a schedule file", file, micro_batches=file.M, programs=file.programs)
         return replace(row, **self._given("method", METHOD_OPTIONS, row.options))
 
     def make_optimizer(self) -> Optimizer:
