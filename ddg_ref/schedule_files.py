@@ -6,9 +6,11 @@ is the computation-only form that PyTorch reads and writes (`torch/distributed/p
 `_Action.from_str`, `PipelineScheduleMulti._load_csv`; the rules are those of its `_validate_schedule`). F is a forward,
 B a backward pass; I and W are a backward pass in two halves. A rank may have several stages.
 
-The update that follows a flush is not in the file: each stage has one after the last action of its rank. What PyTorch
-writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...), which follow from the actions
-or have no meaning here, and overlapped actions (`(0F1;0B0)OVERLAP_F_B`), which one worker here cannot do.
+The update that follows a flush is not in the file: each stage has one after the last action of its rank. Of two actions
+that may overlap, `(0F1;0B0)OVERLAP_F_B`, the second is read as coming after the first: so PyTorch does them, too, unless
+it is given a function that does both. `1REDUCE_GRAD`, what copies of a stage do together, is read as nothing, as there
+is one of each. What PyTorch writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...),
+which follow from the actions or have no meaning here.
 """
 
 import csv
@@ -32,7 +34,9 @@ from ddg_ref.simulation import simulate
 LARGEST = 1 << 19
 """Bytes of a file: a run keeps its schedule, and so does each of its checkpoints."""
 CELL = re.compile("([0-9]{1,6})([FBIW])([0-9]{1,6})")
-ELSEWHERE = re.compile(r"[0-9]+(UNSHARD|RESHARD|REDUCE_GRAD|SEND_[FB]|RECV_[FB])[0-9]*|\(.*\)OVERLAP_F_B")
+OVERLAPPED = re.compile(r"\(([^;]*);([^;]*)\)OVERLAP_F_B")
+REDUCTION = re.compile("[0-9]{1,6}REDUCE_GRAD")
+ELSEWHERE = re.compile(r"[0-9]+(UNSHARD|RESHARD|SEND_[FB]|RECV_[FB])[0-9]*")
 """What PyTorch knows besides."""
 
 BEFORE: dict[Kind, tuple[Kind, ...]] = {"F": (), "B": ("F",), "I": ("F",), "W": ("I",)}
@@ -166,7 +170,7 @@ def parse(content: str) -> ScheduleFile:
     reader = csv.reader(StringIO(content, newline=""), strict=True)
     try:
         for row in reader:
-            cells = [_cell(cell.strip(), len(rows) + 1, column) for column, cell in enumerate(row, 1)]
+            cells = [each for column, cell in enumerate(row, 1) for each in _cells(cell.strip(), len(rows) + 1, column)]
             while cells and cells[-1] is None:
                 cells.pop()
             rows.append(tuple(cells))
@@ -179,9 +183,16 @@ def parse(content: str) -> ScheduleFile:
     return ScheduleFile(tuple(rows))
 
 
-def _cell(cell: str, row: int, column: int) -> Cell:
-    if not cell:
-        return None
+def _cells(cell: str, row: int, column: int) -> list[Cell]:
+    """What is written in one: an action, two that may overlap, or nothing."""
+    if overlapped := OVERLAPPED.fullmatch(cell):
+        return [_cell(part.strip(), row, column) for part in overlapped.groups()]
+    if not cell or REDUCTION.fullmatch(cell):
+        return [None]
+    return [_cell(cell, row, column)]
+
+
+def _cell(cell: str, row: int, column: int) -> tuple[int, Action]:
     found = CELL.fullmatch(cell)
     if found is None:
         hint = "correct it"

@@ -76,7 +76,7 @@ def test_show_names_stages_where_a_rank_has_several(ddg, tmp_path):
     assert code == 0
     assert "rank 0 |0F0|.......|3F0|3B0|.......|0B0" in out
     assert "rank 1 ....|1F0|2F0|.......|2B0|1B0|..." in out
-    assert "the engines cannot run it: row 1: expected one stage per rank in a schedule that is run, got stages" in out
+    assert "cannot run" not in out
 
 
 def test_the_memory_of_delays_is_shown(ddg):
@@ -168,7 +168,11 @@ def test_check_proves_or_says_why_not(ddg, tmp_path):
     code, out, _ = ddg("schedule", "check", path)
     assert code == 0
     assert out.splitlines()[0].startswith("blocked.csv: no deadlock: every action of a flush can happen")
-    assert "the engines cannot run it: row 1, column 4: expected whole backward passes" in out.splitlines()[1]
+    assert len(out.splitlines()) == 1
+    path.write_text("0F0,0F1,0B1,0B0\n")
+    code, out, _ = ddg("schedule", "check", path)
+    assert code == 0
+    assert "the engines cannot run it: 0B1 (module 1): micro-batch 0 went forward first" in out.splitlines()[1]
     assert ddg("schedule", "check", "fdg", "--capacity", 1)[0] == 1
     assert ddg("schedule", "check", "fdg", "--capacity", 2)[0] == 0
 
@@ -291,8 +295,7 @@ def test_a_config_reads_a_file_once(path):
         ({"micro_batches": 4, "modules": 3}, "micro_batches: method custom has no such option; leave it out"),
         ({"schedule_file": "nowhere.csv"}, "schedule nowhere.csv: expected a file with a schedule, got none"),
         ({"schedule_file": "0F0,0X0\n"}, "schedule file: row 1, column 2: expected an action like 0F0"),
-        ({"schedule_file": ZERO_BUBBLE}, "row 1, column 4: expected whole backward passes"),
-        ({"schedule_file": V}, "row 1: expected one stage per rank in a schedule that is run, got stages [0, 3]"),
+        ({"schedule_file": V}, "modules: expected 4, as in the schedule file, got 2; say 4"),
         ({"schedule_file": BLOCKED}, "0B0 (module 1, iteration 0) can never happen"),
         ({"schedule_file": "0F1,0F0,0B1,0B0\n", "modules": 1}, "module 1: expected iterations that begin with a forw"),
         ({"schedule_file": "0F0,0F1,0B1,0B0\n", "modules": 1}, "micro-batch 0 went forward first, so it goes back"),
