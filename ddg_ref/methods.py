@@ -19,6 +19,7 @@ from ddg_ref.schedules import (
     Schedule,
     flush,
     guessing,
+    one_each,
     one_forward_one_backward,
     one_late_per_boundary,
     one_late_per_micro_batch,
@@ -63,6 +64,10 @@ class Method:
     def lag(self, k: int, K: int) -> int:
         """How many pass until it is done with the batch: more than the delay if it learns or updates later."""
         return versions.lag(self.schedule, k, K, self.micro_batches)
+
+    def workers(self, K: int) -> Sequence[Program]:
+        """What each worker does."""
+        return self.programs or one_each(self.schedule, K, self.micro_batches)
 
     @cached_property
     def guesses(self) -> bool:

@@ -11,7 +11,7 @@ from ddg_ref.device import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
-from ddg_ref.schedules import Program, one_each
+from ddg_ref.schedules import Program
 from ddg_ref.workers.neighbours import Guesser, Right
 
 
@@ -213,8 +213,7 @@ class Pipeline:
     @property
     def programs(self) -> Sequence[Program]:
         """What each worker does."""
-        K = len(self.modules)
-        return self.method.programs or one_each(self.method.schedule, K, self.method.micro_batches)
+        return self.method.workers(len(self.modules))
 
     def crew(self, program: Program) -> list[Module]:
         """The modules of the worker that does this."""

@@ -7,9 +7,9 @@ is the computation-only form that PyTorch reads and writes (`torch/distributed/p
 B a backward pass; I and W are a backward pass in two halves. A rank may have several stages.
 
 The update that follows a flush is not in the file: each stage has one after the last action of its rank. Of two actions
-that may overlap, `(0F1;0B0)OVERLAP_F_B`, the second is read as coming after the first: so PyTorch does them, too, unless
-it is given a function that does both. `1REDUCE_GRAD`, what copies of a stage do together, is read as nothing, as there
-is one of each. What PyTorch writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...),
+that may overlap, `(0F1;0B0)OVERLAP_F_B`, the second is read as coming after the first: PyTorch does so, too, unless it
+is given a function that does both. `1REDUCE_GRAD`, what copies of a stage do together, is read as nothing, as there is
+one of each. What PyTorch writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...),
 which follow from the actions or have no meaning here.
 """
 

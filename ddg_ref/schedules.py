@@ -58,6 +58,11 @@ def one_each(schedule: Schedule, K: int, M: int) -> list[Program]:
     return [partial(program, k) for k in range(1, K + 1)]
 
 
+def owners(programs: Sequence[Program]) -> dict[int, int]:
+    """Which worker, counted from 0, has which module."""
+    return {k: worker for worker, program in enumerate(programs) for k, _ in program(0)}
+
+
 def plan_of(schedule: Schedule, K: int, M: int) -> Plan:
     """One worker for each module."""
     return lambda t: [program(t) for program in one_each(schedule, K, M)]

@@ -4,29 +4,19 @@ The files and what wrote them lie in `tests/pytorch_schedules`.
 """
 
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from checked import PLACES
-from networks import IN_PROCESS, OPTIMIZERS, assert_same_bits, state
+from networks import IN_PROCESS, assert_same_bits
+from stages import FILES, FOLDER, file_of, row_of, trained
 
 from ddg_ref.arrays import hosted
 from ddg_ref.errors import InputError
-from ddg_ref.layers import Linear, Sequential, Tanh
-from ddg_ref.losses import softmax_cross_entropy
-from ddg_ref.methods import METHODS, Method
-from ddg_ref.modules import Pipeline
-from ddg_ref.runs.devices import make_device
-from ddg_ref.runs.engines import ENGINES
+from ddg_ref.methods import METHODS
 from ddg_ref.schedule_files import flushed, parse, read
 from ddg_ref.schedules import one_forward_one_backward
-from ddg_ref.step_sizes import Constant
-from ddg_ref.task import Task
 
-FOLDER = Path(__file__).parent / "pytorch_schedules"
-FILES = sorted(path.stem for path in FOLDER.glob("*.csv") if not path.stem.startswith("1F1B"))
-"""Without 1F1B, see `test_what_is_wrong_in_the_1f1b_of_pytorch_is_named`."""
 KINDS = {
     "GPipe": {"F", "B"},
     "Interleaved1F1B": {"F", "B"},
@@ -34,44 +24,8 @@ KINDS = {
     "ZBVZeroBubble": {"F", "I", "W"},
     "DualPipeV": {"F", "B", "I", "W"},
 }
-ITERATIONS = 3
 pytestmark = pytest.mark.usefixtures("world")
 every_file = pytest.mark.parametrize("name", FILES)
-
-
-def file_of(name):
-    return read(FOLDER / f"{name}.csv")
-
-
-def row_of(file):
-    return Method("custom", "a schedule file", file, micro_batches=file.M, programs=file.programs)
-
-
-def pipeline_of(row, K, places=("cpu",)):
-    """A linear layer and a tanh for each module, but for the last, which is linear."""
-    network = Sequential([layer for _ in range(K - 1) for layer in (Linear(5, 5), Tanh())] + [Linear(5, 3)])
-    params = network.init(np.random.default_rng(0), np.float64)
-    devices = [make_device(places[k % len(places)]) for k in range(K)]
-    return Pipeline.cut(network, range(2, 2 * K, 2), row, OPTIMIZERS["momentum"], params, {}, devices=devices)
-
-
-def task_of(samples):
-    """Of one batch in three the last two micro-batches do not exist."""
-
-    def batch(t):
-        n = samples - 2 if t % 3 == 2 else samples
-        rng = np.random.default_rng(t)
-        return rng.standard_normal((n, 5)), rng.integers(3, size=n)
-
-    return Task(batch, softmax_cross_entropy, Constant(0.1), ITERATIONS)
-
-
-def trained(row, K, samples, engine="reference", places=("cpu",)):
-    pipeline = pipeline_of(row, K, places)
-    ENGINES[engine](pipeline, task_of(samples), 0, ITERATIONS)
-    assert not any(module.queue or module.caches or module.half_back for module in pipeline.modules)
-    assert not any(pipeline.errors)
-    return state(pipeline)
 
 
 @cache
@@ -122,8 +76,11 @@ def test_it_trains_on_devices(name, places, engine):
 
 @pytest.mark.parametrize(("ranks", "micro_batches"), [(2, 4), (3, 6), (4, 8)])
 def test_what_is_wrong_in_the_1f1b_of_pytorch_is_named(ranks, micro_batches):
-    """`Schedule1F1B._get_pipeline_order` of PyTorch 2.13 lets the last rank begin with micro-batch 1; the other rows are
-    those written here. (PyTorch's engine does not follow this order: `_step_microbatches` is right.)"""
+    """`Schedule1F1B._get_pipeline_order` of PyTorch 2.13 lets the last rank begin with micro-batch 1.
+
+    The other rows are those written here. (PyTorch's engine does not follow this order: its `_step_microbatches` is
+    right.)
+    """
     path = FOLDER / f"1F1B-{ranks}-{micro_batches}.csv"
     last = ranks - 1
     with pytest.raises(
@@ -152,4 +109,4 @@ def test_pytorch_reads_what_is_written_here(name, K, tmp_path):
     file = OURS[name](K, 2 * K)
     path = tmp_path / "ours.csv"
     path.write_text(file.text())
-    assert loaded(path, file.K, len(file.rows), file.M) == [[cell for cell in row] for row in file.rows]
+    assert loaded(path, file.K, len(file.rows), file.M) == [list(row) for row in file.rows]

@@ -4,11 +4,12 @@ Of the actions that are possible, forward passes come first, and then what is ne
 in the order in which papers write it, up through all modules and down again.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from math import inf
 
 from ddg_ref.computing import computing
-from ddg_ref.modules import Pipeline
+from ddg_ref.modules import Module, Pipeline
 from ddg_ref.schedules import Action, source
 from ddg_ref.task import Progress, Task
 from ddg_ref.workers.channel import StopSignal
@@ -19,8 +20,8 @@ from ddg_ref.workers.worker import in_turn, work
 class Turn:
     """A worker that waits for its turn: its next action and whose it is, None once it has come to the end."""
 
-    def __init__(self, steps: Generator[tuple[int, Action], None, int]) -> None:
-        self._steps = steps
+    def __init__(self, modules: Sequence[Module], steps: Generator[tuple[int, Action], None, int]) -> None:
+        self._devices, self._steps = {module.k: module.device for module in modules}, steps
         self.next: tuple[int, Action] | None = None
         self.reached = 0
         self.advance()
@@ -28,7 +29,8 @@ class Turn:
     def advance(self) -> None:
         """Perform the next action."""
         try:
-            self.next = next(self._steps)
+            with self._devices[self.next[0]].opened() if self.next else nullcontext():
+                self.next = next(self._steps)
         except StopIteration as end:
             self.next, self.reached = None, end.value
 
@@ -66,7 +68,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
                 work(module, *sides[module.k - 1], task, start, stop, lambda phase, iteration, batch: None)
                 for module in modules
             ]
-            turns.append(Turn(in_turn(modules, works, program, start, stop)))
+            turns.append(Turn(modules, in_turn(modules, works, program, start, stop)))
         while ready := [turn for turn in turns if turn.possible(links)]:
             min(ready, key=lambda turn: turn.place).advance()
     settle(pipeline)

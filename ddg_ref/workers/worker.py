@@ -1,6 +1,7 @@
 """The loop that every worker runs: it performs the actions of a schedule, whatever carries its messages."""
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
@@ -108,8 +109,7 @@ def in_turn(
     """What a worker does that has these modules: what `work` does for each of them, in the order of its program.
 
     Yields each action, with its module, before it is performed; returns the iteration that all came to. What the
-    program names and `work` leaves out, of batches that do not exist, is passed over. Each module's device is opened
-    for one action: others come between.
+    program names and `work` leaves out, of batches that do not exist, is passed over.
     """
     own = {module.k: (module, steps) for module, steps in zip(modules, works, strict=True)}
     following: dict[int, Action | None] = {}
@@ -120,7 +120,7 @@ def in_turn(
         nonlocal reached
         module, steps = own[k]
         try:
-            with module.device.opened():
+            with module.device.selected():
                 following[k] = next(steps)
         except StopIteration as end:
             following[k], reached = None, end.value
@@ -139,10 +139,10 @@ def in_turn(
 
 def perform(modules: Sequence[Module], works: Sequence[Steps], program: Program, start: int, stop: int) -> int:
     """All that a worker with these modules has to do; returns the iteration that they came to."""
-    if len(modules) > 1:
-        return exhaust(in_turn(modules, works, program, start, stop))
-    with modules[0].device.opened():  # once: nothing has to be waited for between two actions
-        return exhaust(works[0])
+    with ExitStack() as opened:  # once: nothing has to be waited for between two actions
+        for module in modules:
+            opened.enter_context(module.device.opened())
+        return exhaust(works[0] if len(works) == 1 else in_turn(modules, works, program, start, stop))
 
 
 def exhaust(steps: Generator[Any, None, int]) -> int:

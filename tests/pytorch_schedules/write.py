@@ -22,7 +22,7 @@ STAGES_PER_RANK = {
     "DualPipeV": 2,
 }
 SIZES = [(2, 4), (3, 6), (4, 8)]
-"""(ranks, micro-batches); DualPipeV wants twice as many as stages at least, the interleaved ones a multiple of ranks."""
+"""(ranks, micro-batches). DualPipeV wants as many of these as stages at least, others a multiple of the ranks."""
 
 
 def stage(index: int, stages: int, ranks: int) -> SimpleNamespace:
