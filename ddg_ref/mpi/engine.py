@@ -98,7 +98,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     wires = [Wire(lane, NOTICES, PULSE) for lane in lanes(pipeline)]
     sides = ends(wires, pipeline, task, start, stop)
     lefts = {module.k: side for module in modules if isinstance(side := sides[module.k][0], LeftRank)}
-    rights = {module.k: side for module in modules if isinstance(side := sides[module.k][1], RightRank)}
+    rights = {module.k: end for module in modules if isinstance(end := sides[module.k][1], RightRank)}
     activity, known = Activity(modules[0].k), len(task.results)
     reached, failure, finished = start, None, False
     try:
@@ -106,10 +106,10 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
             PULSE.enter(activity, task)
             works = []
             for module in modules:
-                left, right = sides[module.k]
-                beyond = pipeline.right(module.k, right, task.labels)
+                before, after = sides[module.k]
+                beyond = pipeline.right(module.k, after, task.labels)
                 begin = recorder(activity, module.k, task)
-                works.append(work(module, left, beyond, task, start, stop, begin))
+                works.append(work(module, before, beyond, task, start, stop, begin))
             reached = perform(modules, works, program, start, stop)
             with modules[-1].device.opened():
                 task.read_results()
@@ -134,15 +134,18 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     failed = [rank for rank, other in enumerate(endings) if other.failure]
     given = {link: count for other in endings for link, count in other.given.items()}
     for module in modules:  # first all that others have sent: nobody waits for that
+        k = module.k
         with module.device.opened():
-            if module.k in lefts:
-                lefts[module.k].receive_rest(given[module.k - 1, module.k], TEAM.wait)
-            if module.k in rights:
+            if k in lefts:
+                lefts[k].receive_rest(given[k - 1, k], TEAM.wait)
+            if k in rights:
                 if not failed:
-                    rights[module.k].keep(given[module.k + 1, module.k], TEAM.wait)
-                rights[module.k].receive_rest(given[module.k + 1, module.k], TEAM.wait)
-    for side in (*lefts.values(), *rights.values()):
-        side.close(TEAM.wait)
+                    rights[k].keep(given[k + 1, k], TEAM.wait)
+                rights[k].receive_rest(given[k + 1, k], TEAM.wait)
+    for left in lefts.values():
+        left.close(TEAM.wait)
+    for right in rights.values():
+        right.close(TEAM.wait)
     wires[0].close(failed, TEAM.wait)
     raise_failure(failure, ending, endings)
     K = len(pipeline.modules)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, TypeAlias
 
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
@@ -17,12 +18,13 @@ Begin: TypeAlias = Callable[[str, int, int], None]
 
 def recorder(activity: Activity, k: int, task: Task) -> Begin:
     """Writes down each phase of module k in `activity`, and plants the task's fault in it, if it has one."""
-    fault = task.fault
+    record, fault = partial(activity.begin, k=k), task.fault
+    if fault is None:
+        return record
 
     def begin(phase: str, iteration: int, batch: int) -> None:
-        activity.begin(phase, iteration, batch, k)
-        if fault is not None:
-            fault(k, phase, iteration)
+        record(phase, iteration, batch)
+        fault(k, phase, iteration)
 
     return begin
 
