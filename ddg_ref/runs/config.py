@@ -72,7 +72,9 @@ class Config:
     schedule_file: str | None = _option(
         None, "A file that says what each rank does between two updates, in PyTorch's CSV form, in place of a method."
     )
-    modules: int = _option(2, "K, the number of modules the network is cut into.")
+    modules: int = _option(
+        2, "K, the number of modules the network is cut into; with a schedule file that of its stages, on fewer ranks."
+    )
     split: str = _option(
         "cost",
         "Where to cut: balanced by measured 'cost', by 'count', or numbers of layers, also in blocks: 3,6,9.",
