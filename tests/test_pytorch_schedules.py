@@ -13,6 +13,7 @@ from stages import FILES, FOLDER, file_of, row_of, trained
 
 from ddg_ref.arrays import hosted
 from ddg_ref.errors import InputError
+from ddg_ref.interleaving import interleaved, zero_bubble
 from ddg_ref.methods import METHODS
 from ddg_ref.schedule_files import flushed, parse, read
 from ddg_ref.schedules import one_forward_one_backward
@@ -93,20 +94,22 @@ def test_what_is_wrong_in_the_1f1b_of_pytorch_is_named(ranks, micro_batches):
         assert [cell for cell in row.split(",") if cell and "REDUCE" not in cell] == [c for c in own.split(",") if c]
 
 
-OURS = {
-    "gpipe": partial(flushed, METHODS["gpipe"].schedule),
-    "1f1b": partial(flushed, METHODS["1f1b"].schedule),
-}
+WRITTEN = {
+    "gpipe": lambda: flushed(METHODS["gpipe"].schedule, 3, 5),
+    "1f1b": lambda: flushed(METHODS["1f1b"].schedule, 4, 6),
+    "interleaved": lambda: interleaved(3, 3, 6),
+    "zb-h1": lambda: zero_bubble(4, 7),
+} | {name: partial(file_of, name) for name in FILES}
+"""Ours, and those of PyTorch as we write them: less what a cell says of overlaps and reductions."""
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("K", [1, 2, 4])
-def test_pytorch_reads_what_is_written_here(name, K, tmp_path):
-    """Its own loader, which also judges the order."""
+@pytest.mark.parametrize("name", WRITTEN)
+def test_pytorch_reads_what_is_written_here(name, tmp_path):
+    """Its own loader, which judges the order, adds the messages, and plays them."""
     pytest.importorskip("torch")
     from pytorch_schedules.write import loaded
 
-    file = OURS[name](K, 2 * K)
-    path = tmp_path / "ours.csv"
+    file, path = WRITTEN[name](), tmp_path / "ours.csv"
     path.write_text(file.text())
-    assert loaded(path, file.K, len(file.rows), file.M) == [list(row) for row in file.rows]
+    assert loaded(path, file.K, file.M) == [line.split(",") for line in file.text().splitlines()]
+    assert parse(path.read_text()) == file

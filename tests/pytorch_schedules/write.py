@@ -53,6 +53,17 @@ def write(name: str, ranks: int, micro_batches: int, path: Path) -> None:
     schedules.PipelineScheduleMulti._dump_csv(SimpleNamespace(pipeline_order=order), path)
 
 
+def loaded(path: Path, stages: int, micro_batches: int) -> list[list[str]]:
+    """The cells of a file as PyTorch's loader has them, row by row, once it has judged their order and can run them."""
+    rows = path.read_text().splitlines()
+    row = next(row for row in rows if "0F0" in row.split(","))
+    own = sorted({int(cell.partition("F")[0]) for cell in row.split(",") if "F" in cell})
+    runtime = schedules._PipelineScheduleRuntime([stage(i, stages, len(rows)) for i in own], micro_batches)
+    runtime._load_csv(path)
+    runtime._simulate()
+    return [[str(cell or "") for cell in runtime.pipeline_order[rank]] for rank in range(len(rows))]
+
+
 if __name__ == "__main__":
     for name in STAGES_PER_RANK:
         for ranks, micro_batches in SIZES:
