@@ -54,13 +54,18 @@ def write(name: str, ranks: int, micro_batches: int, path: Path) -> None:
 
 
 def loaded(path: Path, stages: int, micro_batches: int) -> list[list[str]]:
-    """The cells of a file as PyTorch's loader has them, row by row, once it has judged their order and can run them."""
+    """The cells of a file as PyTorch's loader has them, row by row, once it has judged their order and played them."""
     rows = path.read_text().splitlines()
     row = next(row for row in rows if "0F0" in row.split(","))
     own = sorted({int(cell.partition("F")[0]) for cell in row.split(",") if "F" in cell})
     runtime = schedules._PipelineScheduleRuntime([stage(i, stages, len(rows)) for i in own], micro_batches)
     runtime._load_csv(path)
-    runtime._simulate()
+    sharding = (schedules.UNSHARD, schedules.RESHARD, schedules.REDUCE_GRAD)  # which its simulation does not know
+    lowered = {
+        rank: [action for action in actions if action.computation_type not in sharding]
+        for rank, actions in runtime.pipeline_order_with_comms.items()
+    }
+    schedules._simulate_comms_compute(lowered, runtime.stage_index_to_group_rank.__getitem__, stages)
     return [[str(cell or "") for cell in runtime.pipeline_order[rank]] for rank in range(len(rows))]
 
 
