@@ -3,10 +3,10 @@
 Each is one flush, as a file has it (`ddg_ref.schedule_files`). R ranks, M micro-batches; a stage is a module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ddg_ref.errors import InputError, whole
-from ddg_ref.schedule_files import Cell, ScheduleFile
+from ddg_ref.schedule_files import ScheduleFile
 from ddg_ref.schedules import Action
 
 
@@ -30,9 +30,11 @@ def interleaved(ranks: int, each: int, M: int) -> ScheduleFile:
     return ScheduleFile(tuple(rows))
 
 
-def alternating(forward: list[Cell], backward: list[Cell], ahead: int) -> list[Cell]:
+def alternating(
+    forward: Sequence[tuple[int, Action]], backward: Sequence[tuple[int, Action]], ahead: int
+) -> list[tuple[int, Action]]:
     """So many forward, then one forward, one backward, then what is left."""
-    cells = forward[:ahead]
+    cells = list(forward[:ahead])
     for i, back in enumerate(backward):
         cells += [*forward[ahead + i : ahead + i + 1], back]
     return cells
