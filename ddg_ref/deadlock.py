@@ -16,7 +16,18 @@ from math import inf
 from typing import NamedTuple, TypeAlias
 
 from ddg_ref.errors import ScheduleError
-from ddg_ref.schedules import Action, Schedule, endless, existing, parts, source, target, text
+from ddg_ref.schedules import (
+    Action,
+    Program,
+    Schedule,
+    endless,
+    existing,
+    one_each,
+    parts,
+    source,
+    target,
+    text,
+)
 from ddg_ref.versions import Life, settled
 
 Steps: TypeAlias = Sequence[Sequence[tuple[int, Action]]]
@@ -148,16 +159,21 @@ class Proof(NamedTuple):
     """The most messages from one module to another that wait between two iterations."""
 
 
-def check(schedule: Schedule, K: int, M: int = 1, capacity: float | Callable[[int, int], float] = 2) -> Proof:
+def check(
+    schedule: Schedule, K: int, M: int = 1, capacity: float | Room = 2, programs: Sequence[Program] = ()
+) -> Proof:
     """Prove that workers that follow `schedule` never block each other, wherever a run is stopped or drained.
 
-    A channel holds `capacity` messages, or capacity(a, b) from module a to module b. Raises ScheduleError with the
+    Each module has a worker, or `programs` says which one has which modules, and in which order it does what the
+    schedule says of them. A channel holds `capacity` messages, or capacity(a, b) from module a to module b, and any
+    number between modules of one worker. Raises ScheduleError with the
     first action that can never happen, or that meets what it should not, and for a schedule that does not begin
     iteration t with the forward passes of batch t, or is not the same in all iterations.
     """
     for k in range(1, K + 1):
         _check_form(schedule, k, K, M)
-    room = capacity if callable(capacity) else lambda a, b: capacity
+    workers = programs or one_each(schedule, K, M)
+    room = between_workers([own(0) for own in workers], capacity if callable(capacity) else lambda a, b: capacity)
     channels, modules = Channels(room), [Life(k, M) for k in range(1, K + 1)]
     seen: dict[State, int] = {}
     most: dict[tuple[int, int], int] = {}
@@ -166,8 +182,8 @@ def check(schedule: Schedule, K: int, M: int = 1, capacity: float | Callable[[in
         if state in seen:
             return Proof(seen[state], t - seen[state], most)
         seen[state] = t
-        _drain(schedule, channels, modules, t, M)
-        _iterate(schedule, channels, modules, t, M, endless(M))
+        _drain(workers, channels, modules, t, M)
+        _iterate(workers, channels, modules, t, M, endless(M))
         for link, numbers in channels.waiting.items():
             most[link] = max(most.get(link, 0), len(numbers))
     fullest = max(modules, key=lambda life: life.size)
@@ -193,35 +209,56 @@ def _check_form(schedule: Schedule, k: int, K: int, M: int) -> None:
 
 
 @cache
-def rooms(schedule: Schedule, K: int, M: int, capacity: int) -> list[tuple[int, int]]:
+def rooms(
+    schedule: Schedule, K: int, M: int, capacity: int, programs: Sequence[Program] = ()
+) -> list[tuple[float, float]]:
     """How many messages the channels hold at each boundary, activations and error gradients: `capacity`, or as many as
-    wait there between two iterations. Raises ScheduleError if workers would block each other all the same.
+    wait there between two iterations, or where workers would block each other with so few, twice as many, and so on.
+
+    Any number between modules of one worker. Raises ScheduleError if they would block each other all the same.
     """
-    waiting = check(schedule, K, M, inf).waiting
-    room = {link: max(capacity, waiting.get(link, 0)) for k in range(1, K) for link in ((k, k + 1), (k + 1, k))}
-    check(schedule, K, M, lambda a, b: room[a, b])
-    return [(room[k, k + 1], room[k + 1, k]) for k in range(1, K)]
+    waiting = check(schedule, K, M, inf, programs).waiting
+    links = [link for k in range(1, K) for link in ((k, k + 1), (k + 1, k))]
+    enough = M + max(waiting.values(), default=0)  # no iteration gives more
+    while True:
+        room = {link: max(capacity, waiting.get(link, 0)) for link in links}
+        try:
+            check(schedule, K, M, lambda a, b: room[a, b], programs)  # noqa: B023
+        except ScheduleError:
+            if capacity >= enough:
+                raise
+            capacity *= 2
+        else:
+            break
+    workers = programs or one_each(schedule, K, M)
+    found = between_workers([own(0) for own in workers], lambda a, b: room[a, b])
+    return [(found(k, k + 1), found(k + 1, k)) for k in range(1, K)]
 
 
 def _iterate(
-    schedule: Schedule, channels: Channels, modules: list[Life], t: int, M: int, count: Callable[[int], int]
+    workers: Sequence[Program],
+    channels: Channels,
+    modules: list[Life],
+    t: int,
+    M: int,
+    count: Callable[[int], int],
 ) -> None:
     K = len(modules)
-    actions = [(k, existing(schedule(k, K, t, M), M, count)) for k in range(1, K + 1)]
-    programs = [list(operations(K, t, [(k, action) for action in own])) for k, own in actions]
+    actions = [[(k, action) for k, action in own(t) if existing([action], M, count)] for own in workers]
+    programs = [list(operations(K, t, own)) for own in actions]
     for does, step, _ in walk(programs, channels):
         if does == "do":
             modules[step.k - 1].perform(t, step.action)
 
 
-def _drain(schedule: Schedule, channels: Channels, modules: list[Life], t: int, M: int) -> None:
+def _drain(workers: Sequence[Program], channels: Channels, modules: list[Life], t: int, M: int) -> None:
     """No batch enters from iteration t on: all that is in flight must come to its end."""
     channels = Channels(channels.room, {link: deque(numbers) for link, numbers in channels.waiting.items()})
     modules = [life.copy() for life in modules]
     for later in range(t, t + settled(len(modules))):
         if not any(life.busy for life in modules):
             return
-        _iterate(schedule, channels, modules, later, M, lambda batch: M if 0 <= batch < t else 0)
+        _iterate(workers, channels, modules, later, M, lambda batch: M if 0 <= batch < t else 0)
     for life in modules:
         if life.busy:
             raise ScheduleError(f"module {life.k}: {life.busy}; correct the schedule")

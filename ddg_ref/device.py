@@ -37,6 +37,10 @@ class Device(ABC):
         """For the block, what this thread computes it computes here. At the end all of it is done."""
 
     @abstractmethod
+    def selected(self) -> AbstractContextManager[None]:
+        """The same inside `opened`, for a thread that has opened others since; at the end nothing need be done."""
+
+    @abstractmethod
     def place(self, x: Array) -> Array:
         """`x` here: itself, or a copy of it, if it is done. Does not wait for a copy to a GPU."""
 
@@ -68,6 +72,9 @@ class Cpu(Device):
         self._kept: dict[int, Any] = {}
 
     def opened(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def selected(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def place(self, x: Array) -> Array:

@@ -8,16 +8,19 @@ Where a row is called exact, what module k applies is the gradient of the loss o
 at weights that the network has really had. `w(t)` are the weights of all modules before their iteration t.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 from ddg_ref import versions
 from ddg_ref.corrections import Correction, asynchronous_nesterov, spike_compensation, uncorrected
 from ddg_ref.schedules import (
+    Program,
     Schedule,
     flush,
     guessing,
+    one_each,
     one_forward_one_backward,
     one_late_per_boundary,
     one_late_per_micro_batch,
@@ -46,6 +49,8 @@ class Method:
     """What waits for the backward pass: all that it needs, or the module's input, from which that is computed again."""
     correction: Correction = uncorrected
     """What the optimizer makes of a gradient that comes late."""
+    programs: Sequence[Program] = field(default=(), compare=False)
+    """What each worker does with its modules, if the schedule gives it several; else each module has a worker."""
     options: tuple[str, ...] = ()
     """Which of the numbers below a run may choose."""
     micro_batches: int = 1
@@ -72,6 +77,10 @@ class Method:
     def staleness(self, k: int, K: int) -> int:
         """How many updates old the weights of its forward pass are when a batch's gradient is applied."""
         return versions.staleness(self.schedule, k, K, self.micro_batches)
+
+    def workers(self, K: int) -> Sequence[Program]:
+        """What each worker does."""
+        return self.programs or one_each(self.schedule, K, self.micro_batches)
 
     @cached_property
     def guesses(self) -> bool:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ddg_ref.arrays import Array, Params, added
 from ddg_ref.corrections import divided
@@ -12,6 +12,7 @@ from ddg_ref.device import Cpu, Device
 from ddg_ref.layers import Cache, Sequential
 from ddg_ref.methods import Method
 from ddg_ref.optimizers import Optimizer
+from ddg_ref.schedules import Program
 from ddg_ref.step_sizes import StepSizes
 from ddg_ref.workers.neighbours import Guesser, Right
 
@@ -27,13 +28,24 @@ class InFlight(NamedTuple):
     params: Params
 
 
+class HalfBack(NamedTuple):
+    """A micro-batch between the two halves of its backward pass: the weights it goes back with, and what was kept.
+
+    `kept` is emptied as it is used, so that nobody holds it meanwhile.
+    """
+
+    params: Params
+    kept: list[Any]
+
+
 class Module:
     """Module k of K: the state that one device holds.
 
     `queue` holds the micro-batches in flight, oldest first, `caches` what their backward passes need. A cache goes
     straight into backward and is kept by nobody else, so that it is freed layer by layer on the way. A module that
     `replays` keeps none: it computes them from the input, when it goes back. `gradients` holds what the update of each
-    batch will apply, as far as it has come. A batch that is not split is a micro-batch of the same number.
+    batch will apply, as far as it has come, `half_back` what the second halves of backward passes need. A batch that is
+    not split is a micro-batch of the same number.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class Module:
             self.optimizer_state = self.optimizer.init(self.params)
         self.queue: deque[InFlight] = deque()
         self.caches: deque[Cache] = deque()
+        self.half_back: dict[int, HalfBack] = {}
         self.gradients: dict[int, Params] = {}
 
     def step_size(self, gamma: StepSizes, t: int) -> float:
@@ -89,16 +102,43 @@ class Module:
 
         Module 1 has no use for an input gradient and gives None.
         """
+        x, params = self._oldest(number)
+        if self.k == 1:
+            return None, self.layers.gradients(params, self._cache(params, x), dy)
+        dx, grads = self.layers.backward(params, self._cache(params, x), dy)
+        return self._shrunk(dx), grads
+
+    def input_gradient(self, number: int, dy: Array) -> Array | None:
+        """The first half of `backward`; `weight_gradients` is the other one, at any time later.
+
+        Module 1, which nobody waits for, leaves all of it to the second half.
+        """
+        x, params = self._oldest(number)
+        if self.k == 1:
+            self.half_back[number] = HalfBack(params, [dy, self._cache(params, x)])
+            return None
+        dx, kept = self.layers.input_gradient(params, self._cache(params, x), dy)
+        self.half_back[number] = HalfBack(params, [kept])
+        return self._shrunk(dx)
+
+    def weight_gradients(self, number: int) -> Params:
+        """The second half of `backward`: the parameter gradients, the same bits."""
+        params, kept = self.half_back.pop(number)
+        if self.k == 1:
+            return self.layers.gradients(params, kept.pop(), kept.pop())
+        return self.layers.weight_gradients(params, kept.pop())
+
+    def _oldest(self, number: int) -> tuple[Array, Params]:
+        """The input of the oldest micro-batch in flight, which leaves the queue, and the weights it goes back with."""
         oldest = self.queue.popleft()
         if oldest.number != number:
             raise RuntimeError(
                 f"module {self.k}: error gradient of micro-batch {number} met the cache of {oldest.number}"
             )
-        params = oldest.params if self.method.weights == "forward" else self.params
-        if self.k == 1:
-            return None, self.layers.gradients(params, self._cache(params, oldest.x), dy)
-        dx, grads = self.layers.backward(params, self._cache(params, oldest.x), dy)
-        return (dx if self.method.shrink == 1 else dx * self.method.shrink), grads
+        return oldest.x, oldest.params if self.method.weights == "forward" else self.params
+
+    def _shrunk(self, dx: Array) -> Array:
+        return dx if self.method.shrink == 1 else dx * self.method.shrink
 
     def _cache(self, params: Params, x: Array) -> Cache:
         """What backward needs, for the micro-batch whose input is `x`."""
@@ -180,6 +220,15 @@ class Pipeline:
     def method(self) -> Method:
         """The row that all modules follow."""
         return self.modules[0].method
+
+    @property
+    def programs(self) -> Sequence[Program]:
+        """What each worker does."""
+        return self.method.workers(len(self.modules))
+
+    def crew(self, program: Program) -> list[Module]:
+        """The modules of the worker that does this."""
+        return [self.modules[k - 1] for k in sorted({k for k, _ in program(0)})]
 
     @property
     def delay(self) -> int:

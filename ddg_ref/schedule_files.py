@@ -6,16 +6,18 @@ is the computation-only form that PyTorch reads and writes (`torch/distributed/p
 `_Action.from_str`, `PipelineScheduleMulti._load_csv`; the rules are those of its `_validate_schedule`). F is a forward,
 B a backward pass; I and W are a backward pass in two halves. A rank may have several stages.
 
-The update that follows a flush is not in the file: each stage has one after the last action of its rank. What PyTorch
-writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...), which follow from the actions
-or have no meaning here, and overlapped actions (`(0F1;0B0)OVERLAP_F_B`), which one worker here cannot do.
+The update that follows a flush is not in the file: each stage has one after the last action of its rank. Of two actions
+that may overlap, `(0F1;0B0)OVERLAP_F_B`, the second is read as coming after the first: PyTorch does so, too, unless it
+is given a function that does both. `1REDUCE_GRAD`, what copies of a stage do together, is read as nothing, as there is
+one of each. What PyTorch writes besides is refused: communication (`1SEND_F0`, ...) and sharding (`1UNSHARD`, ...),
+which follow from the actions or have no meaning here.
 """
 
 import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from io import StringIO
 from math import inf
 from pathlib import Path
@@ -26,13 +28,15 @@ import numpy as np
 from ddg_ref.deadlock import Room, check, perform_flush
 from ddg_ref.errors import InputError, ScheduleError, reason, shown
 from ddg_ref.periods import Times
-from ddg_ref.schedules import Action, Kind, Schedule, parts, plan_of, text
+from ddg_ref.schedules import Action, Kind, Program, Schedule, parts, plan_of, text
 from ddg_ref.simulation import simulate
 
 LARGEST = 1 << 19
 """Bytes of a file: a run keeps its schedule, and so does each of its checkpoints."""
 CELL = re.compile("([0-9]{1,6})([FBIW])([0-9]{1,6})")
-ELSEWHERE = re.compile(r"[0-9]+(UNSHARD|RESHARD|REDUCE_GRAD|SEND_[FB]|RECV_[FB])[0-9]*|\(.*\)OVERLAP_F_B")
+OVERLAPPED = re.compile(r"\(([^;]*);([^;]*)\)OVERLAP_F_B")
+REDUCTION = re.compile("[0-9]{1,6}REDUCE_GRAD")
+ELSEWHERE = re.compile(r"[0-9]+(UNSHARD|RESHARD|SEND_[FB]|RECV_[FB])[0-9]*")
 """What PyTorch knows besides."""
 
 BEFORE: dict[Kind, tuple[Kind, ...]] = {"F": (), "B": ("F",), "I": ("F",), "W": ("I",)}
@@ -112,14 +116,18 @@ class ScheduleFile:
         """Into how many micro-batches a batch is split."""
         return 1 + max(action.number for _, _, (_, action) in self._cells())
 
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """What each rank does, with the updates."""
+        return tuple(partial(self._program, [cell for cell in row if cell is not None]) for row in self.rows)
+
+    def _program(self, cells: list[tuple[int, Action]], t: int) -> list[tuple[int, Action]]:
+        own = [(k, action._replace(number=action.number + t * self.M)) for k, action in cells]
+        return [*own, *((k, Action("U", t)) for k in sorted({k for k, _ in cells}))]
+
     def plan(self, t: int) -> list[list[tuple[int, Action]]]:
         """What each rank does in iteration t, with the updates."""
-        steps = []
-        for row in self.rows:
-            cells = [cell for cell in row if cell is not None]
-            own = [(k, action._replace(number=action.number + t * self.M)) for k, action in cells]
-            steps.append([*own, *((k, Action("U", t)) for k in sorted({k for k, _ in cells}))])
-        return steps
+        return [list(program(t)) for program in self.programs]
 
     def __call__(self, k: int, K: int, t: int, M: int) -> list[Action]:
         """What module k does in iteration t. Raises ScheduleError for another number of micro-batches, or no such k."""
@@ -151,21 +159,8 @@ class ScheduleFile:
         perform_flush(self.plan(0), self.K, room)
 
     def expect_runnable(self) -> None:
-        """Raise ScheduleError, one line, if this is more than the engines can run so far."""
-        for rank, row in enumerate(self.rows):
-            stages = sorted({cell[0] - 1 for cell in row if cell is not None})
-            if len(stages) > 1:
-                raise ScheduleError(
-                    f"row {rank + 1}: expected one stage per rank in a schedule that is run, got stages "
-                    f"{shown(stages)}; it can be shown and checked"
-                )
-        for rank, column, (k, action) in self._cells():
-            if action.kind not in "FB":
-                raise ScheduleError(
-                    f"row {rank + 1}, column {column + 1}: expected whole backward passes (B) in a schedule that is "
-                    f"run, got {text(k, action)}; it can be shown and checked"
-                )
-        check(self, self.K, self.M, inf)
+        """Raise ScheduleError, one line, if this is more than the engines can run."""
+        check(self, self.K, self.M, inf, self.programs)
 
 
 @lru_cache(maxsize=16)
@@ -175,7 +170,7 @@ def parse(content: str) -> ScheduleFile:
     reader = csv.reader(StringIO(content, newline=""), strict=True)
     try:
         for row in reader:
-            cells = [_cell(cell.strip(), len(rows) + 1, column) for column, cell in enumerate(row, 1)]
+            cells = [each for column, cell in enumerate(row, 1) for each in _cells(cell.strip(), len(rows) + 1, column)]
             while cells and cells[-1] is None:
                 cells.pop()
             rows.append(tuple(cells))
@@ -188,9 +183,16 @@ def parse(content: str) -> ScheduleFile:
     return ScheduleFile(tuple(rows))
 
 
-def _cell(cell: str, row: int, column: int) -> Cell:
-    if not cell:
-        return None
+def _cells(cell: str, row: int, column: int) -> list[Cell]:
+    """What is written in one: an action, two that may overlap, or nothing."""
+    if overlapped := OVERLAPPED.fullmatch(cell):
+        return [_cell(part.strip(), row, column) for part in overlapped.groups()]
+    if not cell or REDUCTION.fullmatch(cell):
+        return [None]
+    return [_cell(cell, row, column)]
+
+
+def _cell(cell: str, row: int, column: int) -> tuple[int, Action]:
     found = CELL.fullmatch(cell)
     if found is None:
         hint = "correct it"

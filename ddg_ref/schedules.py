@@ -14,6 +14,7 @@ warm-up and its drain.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 Kind: TypeAlias = Literal["F", "B", "I", "W", "U", "G", "L"]
@@ -25,7 +26,7 @@ class Action(NamedTuple):
     F   forward pass of a micro-batch: takes its activation from the left, gives its own to the right.
     B   backward pass: takes the error gradient from the right, gives its own to the left.
     I   the half of a backward pass that others wait for, the error gradient: as B, but without parameter gradients.
-    W   the other half, at any time later: these. No engine runs I and W yet.
+    W   the other half, at any time later: these.
     U   update with the gradients of all backward passes since the last one.
     G   backward pass on a guess of the error gradient: as B, but nothing is taken.
     L   what makes the guesses learns from the error gradient, which it takes from the right.
@@ -44,9 +45,27 @@ Plan: TypeAlias = Callable[[int], Sequence[Sequence[tuple[int, Action]]]]
 modules, and each module has one worker."""
 
 
+Program: TypeAlias = Callable[[int], Sequence[tuple[int, Action]]]
+"""What one worker does in iteration t: (module, action), one after the other."""
+
+
+def one_each(schedule: Schedule, K: int, M: int) -> list[Program]:
+    """The programs of K workers that have a module each."""
+
+    def program(k: int, t: int) -> list[tuple[int, Action]]:
+        return [(k, action) for action in schedule(k, K, t, M)]
+
+    return [partial(program, k) for k in range(1, K + 1)]
+
+
+def owners(programs: Sequence[Program]) -> dict[int, int]:
+    """Which worker, counted from 0, has which module."""
+    return {k: worker for worker, program in enumerate(programs) for k, _ in program(0)}
+
+
 def plan_of(schedule: Schedule, K: int, M: int) -> Plan:
     """One worker for each module."""
-    return lambda t: [[(k, action) for action in schedule(k, K, t, M)] for k in range(1, K + 1)]
+    return lambda t: [program(t) for program in one_each(schedule, K, M)]
 
 
 def parts(batch: int, micro_batches: int) -> range:

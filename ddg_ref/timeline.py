@@ -23,7 +23,10 @@ class Span(NamedTuple):
 
 
 class Activity:
-    """What one worker is doing now and what it did before. A phase lasts until the next one begins."""
+    """What one worker is doing now and what it did before. A phase lasts until the next one begins.
+
+    `k` is the module that it is at, the first of its modules before it begins.
+    """
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -31,10 +34,11 @@ class Activity:
         self.since = perf_counter()
         self.spans: deque[Span] = deque(maxlen=SPANS_KEPT)
 
-    def begin(self, phase: str, iteration: int, batch: int) -> None:
-        """The worker turns to `phase` of `iteration`, for `batch`."""
+    def begin(self, phase: str, iteration: int, batch: int, k: int | None = None) -> None:
+        """The worker turns to `phase` of `iteration`, for `batch`; to that of module k, if it has several."""
         self.end()
         self.phase, self.iteration, self.batch = phase, iteration, batch
+        self.k = self.k if k is None else k
 
     def end(self) -> None:
         """Close the current phase."""

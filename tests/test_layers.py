@@ -283,6 +283,38 @@ def test_two_batches_in_flight(case):
     assert same_bits(list(alone), list(together))
 
 
+@every_case
+@every_dtype
+def test_two_halves_are_the_backward_pass(case, dtype):
+    """The second half may come late, with other micro-batches in between; neither writes into what it is given."""
+    layer = case.layer
+    params, x, dy = case.draw(dtype, seed=1)
+    _, other_x, other_dy = case.draw(dtype, seed=2)
+    whole, other = (layer.backward(params, layer.forward(params, a)[1], d) for a, d in ((x, dy), (other_x, other_dy)))
+    frozen(params, x, dy, other_x, other_dy)
+    (y, cache), (_, other_cache) = layer.forward(params, x), layer.forward(params, other_x)
+    frozen(y, cache, other_cache)
+    dx, kept = layer.input_gradient(params, cache, dy)
+    other_dx, other_kept = layer.input_gradient(params, other_cache, other_dy)
+    frozen(dx, kept, other_kept)
+    assert same_bits(layer.weight_gradients(params, other_kept), other[1])
+    assert same_bits(layer.weight_gradients(params, kept), whole[1])
+    assert same_bits(layer.weight_gradients(params, kept), whole[1]), "what is kept can be used twice"
+    assert same_bits([dx, other_dx], [whole[0], other[0]])
+
+
+@given(networks(), st.integers(2, 3), seeds)
+def test_two_halves_of_whole_networks(network, n, seed):
+    whole, rng = Sequential(network.layers), np.random.default_rng(seed)
+    params, x = whole.init(rng, np.float32), rng.standard_normal((n, *network.input_shape)).astype(np.float32)
+    if n < whole.fewest_samples(network.input_shape):
+        return
+    y, cache = whole.forward(params, x)
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    dx, kept = whole.input_gradient(params, cache, dy)
+    assert same_bits([dx, whole.weight_gradients(params, kept)], list(whole.backward(params, cache, dy)))
+
+
 def every_other(x):
     wide = np.full([2 * size for size in x.shape], np.nan, x.dtype)
     view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
@@ -536,6 +568,41 @@ def test_a_module_frees_its_caches_layer_by_layer():
     module.forward(0, np.ones((2, 3)))
     module.backward(0, np.ones((2, 3)))
     assert Watched.held == [4, 3, 2, 1]
+
+
+class Weighed(Linear):
+    """Notes, as its parameter gradients are computed, how many of the inputs that were cached are still held."""
+
+    inputs: ClassVar[list[weakref.ref[np.ndarray]]] = []
+    held: ClassVar[list[int]] = []
+
+    def forward(self, params, x):
+        self.inputs.append(weakref.ref(x))
+        return super().forward(params, x)
+
+    def gradients(self, params, cache, dy):
+        self.held.append(sum(x() is not None for x in self.inputs))
+        return super().gradients(params, cache, dy)
+
+
+@pytest.mark.parametrize(("k", "outputs"), [(1, [8, 7, 6, 5, 4, 3, 2, 1]), (2, [8, 7, 6, 6, 5, 5, 4, 4])])
+def test_a_module_frees_what_the_halves_of_a_backward_pass_need_layer_by_layer(k, outputs):
+    """The first half leaves what the second one needs: outputs that are also inputs of a layer with weights."""
+    Watched.outputs.clear()
+    Watched.held.clear()
+    Weighed.inputs.clear()
+    Weighed.held.clear()
+    layers = Sequential([layer for _ in range(4) for layer in (Weighed(3, 3), Watched(), Watched())])
+    params = layers.init(np.random.default_rng(0))
+    module = Module(k, 2, METHODS["ddg"], layers, params, {}, SGD())
+    module.forward(0, np.ones((2, 3), np.float32))
+    module.input_gradient(0, np.ones((2, 3), np.float32))
+    assert not module.caches
+    assert not module.queue
+    module.weight_gradients(0)
+    assert not module.half_back
+    assert Watched.held == outputs
+    assert Weighed.held == [4, 3, 2, 1]
 
 
 # Initial weights

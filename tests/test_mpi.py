@@ -90,6 +90,15 @@ def test_same_bits_as_the_reference(ranks):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_several_modules_on_a_rank(ranks):
+    """By the files of PyTorch's schedules for so many ranks."""
+    done = run(RANKS / "several.py", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "5 cases agree\n"
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_modules_on_devices(ranks):
     done = run(RANKS / "devices.py", ranks=ranks)

@@ -133,7 +133,10 @@ REFUSED = {
     "0F0,0B0," + "x" * 200000: "row 1: expected cells with commas between them, got others (field larger",
     "0F0,1RECV_B0,0B0": "got '1RECV_B0'; write computations only, one after the other: communication follows from them",
     "0UNSHARD,0F0,0B0": "write computations only",
-    "0F0,(0F1;0B0)OVERLAP_F_B,0B1": "write computations only",
+    "0F0,1SEND_F0,0B0": "write computations only",
+    "0F0,(0F1;0B0;0B1)OVERLAP_F_B": "row 1, column 2: expected an action like 0F0",
+    "0F0,(0F1;)OVERLAP_F_B,0B0,0B1": "row 1, column 2: expected an action like 0F0",
+    "0F0,REDUCE_GRAD,0B0": "row 1, column 2: expected an action like 0F0",
     "0F0,0F0,0B0": "row 1, column 2: expected each action once, got 0F0 again; leave it out",
     "0F0,0B0\n0F1,0B1": "row 2, column 1: expected stage 0 on one rank, that of row 1, got 0F1; move it",
     "0B0,0F0": "row 1, column 1: expected 0F0 before 0B0; change the order",
@@ -206,12 +209,30 @@ def test_ranks_that_block_each_other_are_named():
         parse("2F0,0F0,2B0,0B0\n1F0,1B0\n").check(room(2))
 
 
-def test_what_cannot_be_run_yet_is_refused_in_one_line():
-    parse(GPIPE).expect_runnable()
-    with pytest.raises(ScheduleError, match=r"row 1: expected one stage per rank .*, got stages \[0, 2\]; it can be"):
-        parse(INTERLEAVED).expect_runnable()
-    with pytest.raises(ScheduleError, match=r"row 1, column 4: expected whole backward passes .*, got 0I0; it can be"):
-        parse(ZERO_BUBBLE).expect_runnable()
+@pytest.mark.parametrize("content", [GPIPE, ZERO_BUBBLE, INTERLEAVED, V])
+def test_several_stages_and_halves_of_backward_passes_can_be_run(content):
+    parse(content).expect_runnable()
+
+
+def test_what_cannot_be_run_is_refused_in_one_line():
+    for content, message in (
+        ("0F0,0F1,0B1,0B0\n", r"0B1 \(module 1\): micro-batch 0 went forward first, so it goes back first"),
+        (
+            "0F1,0F0,0B1,0B0\n",
+            "module 1: expected iterations that begin with a forward pass, and go forward on micro-b",
+        ),
+        ("2F0,0F0,2B0,0B0\n1F0,1B0\n", r"1F0 \(module 2, iteration 0\) can never happen: it waits for the activation"),
+    ):
+        with pytest.raises(ScheduleError, match=message):
+            parse(content).expect_runnable()
+
+
+def test_actions_that_may_overlap_come_one_after_the_other():
+    assert parse("0F0,(0F1; 0B0)OVERLAP_F_B,0B1\n") == parse("0F0,0F1,0B0,0B1\n")
+
+
+def test_what_copies_of_a_stage_do_together_is_nothing_here():
+    assert parse("0F0,0B0,0REDUCE_GRAD\n") == parse("0F0,0B0\n")
 
 
 def test_a_file_is_asked_for_its_own_numbers_only():

@@ -8,6 +8,7 @@ import typer
 from ddg_ref.cli.options import Out, Overwrite, takes_config, was_given
 from ddg_ref.cli.train import begin_or_go_on
 from ddg_ref.errors import ScheduleError
+from ddg_ref.interleaving import NAMED
 from ddg_ref.methods import METHODS
 from ddg_ref.runs import schedule_report
 from ddg_ref.tools.console import console
@@ -15,10 +16,14 @@ from ddg_ref.tools.console import console
 schedules = typer.Typer(help="Look at a schedule, or train with it.", no_args_is_help=True, rich_markup_mode=None)
 
 What = Annotated[
-    str, typer.Argument(help="A file in PyTorch's CSV form, or the name of a method.", metavar="FILE|NAME")
+    str,
+    typer.Argument(
+        help=f"A file in PyTorch's CSV form, the name of a method, or one of {', '.join(NAMED)}.", metavar="FILE|NAME"
+    ),
 ]
 MaybeModules = Annotated[
-    int | None, typer.Option(help=f"K, the number of modules ({schedule_report.MODULES}, or as the file has it).")
+    int | None,
+    typer.Option(help=f"K, the number of modules or stages ({schedule_report.MODULES}, or as the file has it)."),
 ]
 MaybeParts = Annotated[int | None, typer.Option(help="M, parts of a batch (as the method, or the file, has it).")]
 Capacity = Annotated[int, typer.Option(help="Messages that a channel holds.")]

@@ -65,14 +65,19 @@ class Cuda(Device):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        # A new object each time: threads that share one get each other's device back.
         with cupy().cuda.Device(self.index):
-            with self._stream:
+            with self.selected():
                 try:
                     yield
                 finally:
                     self._stream.synchronize()
             self._given.clear()
+
+    @contextmanager
+    def selected(self) -> Iterator[None]:
+        # A new object each time: threads that share one get each other's device back.
+        with cupy().cuda.Device(self.index), self._stream:
+            yield
 
     def place(self, x: Array) -> Array:
         if on_host(x):  # through pinned memory, which CuPy keeps until the copy is done

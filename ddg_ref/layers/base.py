@@ -1,4 +1,4 @@
-"""What a layer is: configuration and three pure functions. It owns no arrays and remembers nothing between calls.
+"""What a layer is: configuration and pure functions. It owns no arrays and remembers nothing between calls.
 
 Several batches are in flight at once under delayed gradients, so what `backward` needs is a *value*, the cache,
 that the caller keeps; and the weights a backward pass uses are visible at the call.
@@ -17,6 +17,9 @@ from ddg_ref.errors import InputError
 
 Cache: TypeAlias = Any
 """Whatever a layer's forward hands to its backward; only that layer looks inside."""
+
+Kept: TypeAlias = Any
+"""Whatever the first half of a layer's backward pass hands to the second; only that layer looks inside."""
 
 
 class Layer(ABC):
@@ -70,6 +73,18 @@ class Layer(ABC):
     def gradients(self, params: Params, cache: Cache, dy: Array) -> Params:
         """The parameter gradients of `backward`, without the input gradient: for the first layer nobody wants it."""
         return self.backward(params, cache, dy)[1]
+
+    # A backward pass in two halves: others wait for the first one, nobody for the second (Qi, Wan, Huang, Lin, *Zero
+    # Bubble Pipeline Parallelism*, ICLR 2024). A layer whose parameter gradients come with the input gradient, or which
+    # has none, is done with them in the first half.
+    def input_gradient(self, params: Params, cache: Cache, dy: Array) -> tuple[Array, Kept]:
+        """The input gradient of `backward`, bit for bit, and what `weight_gradients` will need, at any later time."""
+        return self.backward(params, cache, dy)
+
+    def weight_gradients(self, params: Params, kept: Kept) -> Params:
+        """The parameter gradients of `backward`, bit for bit, from what `input_gradient` kept at the same `params`."""
+        grads: Params = kept
+        return grads
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         """Output for the batch `x`, as in evaluation: no cache, running statistics in place of the batch's."""

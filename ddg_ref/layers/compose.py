@@ -30,7 +30,7 @@ def as_layers(name: str, layers: Any) -> list[Layer]:
 
 
 Chain: TypeAlias = tuple[Any, ...]
-"""The caches of a sequence: () or (those of all layers but the last, the last one's).
+"""The caches of a sequence: () or (those of all layers but the last, the last one's). What they keep likewise.
 
 Whoever goes back along it lets go of each as he has used it, and it is freed if nobody else holds the whole.
 """
@@ -129,6 +129,22 @@ class Sequential(Layer):
             else:
                 dy, part = layer.backward(own, last, dy)
             grads |= self._whole(part, place)
+        return grads
+
+    # what each layer kept, among it the error gradient that it met, in a chain: the first layer's is the last link
+    def input_gradient(self, params: Params, cache: Chain, dy: Array) -> tuple[Array, Chain]:
+        chain: Chain = ()
+        for place in reversed(range(len(self.layers))):
+            cache, last = cache
+            dy, kept = self.layers[place].input_gradient(self._part(params, place), last, dy)
+            chain = (chain, kept)
+        return dy, chain
+
+    def weight_gradients(self, params: Params, kept: Chain) -> Params:
+        grads: Params = {}
+        for place, layer in enumerate(self.layers):
+            kept, own = kept
+            grads = self._whole(layer.weight_gradients(self._part(params, place), own), place) | grads
         return grads
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:

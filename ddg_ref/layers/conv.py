@@ -157,8 +157,7 @@ class Conv2d(Layer):
     # Output i used w[a] on pixel r = i*s + a - p. Seen from the pixel: r + p = j*s + phase got w[phase + m*s] dy[j-m]
     # for m = 0, 1, ... So the pixels of one phase (there are s per axis) are a correlation of dy with every s-th tap
     # of the kernel, turned by 180 degrees.
-    def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
-        grads = self.gradients(params, cache, dy)  # first: its padded images are gone when those of dy are made
+    def input_gradient(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, tuple[ConvCache, Array]]:
         weight, x_shape = params["weight"], cache.x.shape
         parts = []
         by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
@@ -167,11 +166,18 @@ class Conv2d(Layer):
             seen = extend(dy, rows.outputs, columns.outputs)
             parts.append(((slice(None), rows.pixels, columns.pixels), correlate(seen, taps)))
         if self.stride == (1, 1):  # a single phase, which has all pixels
-            return parts[0][1], grads
+            return parts[0][1], (cache, dy)
         dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)
         for pixels, part in parts:
             dx[pixels] = part
-        return dx, grads
+        return dx, (cache, dy)
+
+    def weight_gradients(self, params: Params, kept: tuple[ConvCache, Array]) -> Params:
+        return self.gradients(params, *kept)
+
+    def backward(self, params: Params, cache: ConvCache, dy: Array) -> tuple[Array, Params]:
+        grads = self.gradients(params, cache, dy)  # first: its padded images are gone when those of dy are made
+        return self.input_gradient(params, cache, dy)[0], grads
 
 
 class Phase(NamedTuple):

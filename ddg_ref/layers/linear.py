@@ -47,8 +47,14 @@ class Linear(Layer):
     # y_nj = sum_i x_ni w_ij + b_j, so a change of the inputs moves the loss by
     # sum dy_nj (dx_ni w_ij + x_ni dw_ij + db_j): collect what multiplies dx_ni, dw_ij and db_j.
     def backward(self, params: Params, cache: LinearCache, dy: Array) -> tuple[Array, Params]:
-        dx = dy @ params["weight"].T  # (N, n_in)
-        return dx, self.gradients(params, cache, dy)
+        dx, kept = self.input_gradient(params, cache, dy)
+        return dx, self.weight_gradients(params, kept)
 
     def gradients(self, params: Params, cache: LinearCache, dy: Array) -> Params:
         return {"weight": cache.x.T @ dy, "bias": column_sums(dy)}
+
+    def input_gradient(self, params: Params, cache: LinearCache, dy: Array) -> tuple[Array, tuple[LinearCache, Array]]:
+        return dy @ params["weight"].T, (cache, dy)  # (N, n_in)
+
+    def weight_gradients(self, params: Params, kept: tuple[LinearCache, Array]) -> Params:
+        return self.gradients(params, *kept)

@@ -123,14 +123,30 @@ class Residual(Layer):
         y, body = self.body.forward(params, x)
         return self._leave(y, straight), ResidualCache(body, shortcut)
 
-    # x reaches y along two paths, so its gradient is the sum of both
     def backward(self, params: Params, cache: ResidualCache, dy: Array) -> tuple[Array, Params]:
-        dy, straight = (dy, dy) if self._ends else (xp_of(dy).ascontiguousarray(dy[:, 0]), dy[:, 1])
+        dy, straight = self._apart(dy)
         dx, grads = self.body.backward(params, cache.body, dy)
+        return self._joined(dx, straight, cache.shortcut), grads
+
+    def input_gradient(self, params: Params, cache: ResidualCache, dy: Array) -> tuple[Array, Chain]:
+        dy, straight = self._apart(dy)
+        dx, kept = self.body.input_gradient(params, cache.body, dy)
+        return self._joined(dx, straight, cache.shortcut), kept
+
+    def weight_gradients(self, params: Params, kept: Chain) -> Params:
+        return self.body.weight_gradients(params, kept)
+
+    def _apart(self, dy: Array) -> tuple[Array, Array]:
+        """The error gradients of what the body has come to, and of the shortcut."""
+        return (dy, dy) if self._ends else (xp_of(dy).ascontiguousarray(dy[:, 0]), dy[:, 1])
+
+    # x reaches y along two paths, so its gradient is the sum of both
+    def _joined(self, dx: Array, straight: Array, shortcut: Cache) -> Array:
         if not self._begins:
             both: Array = xp_of(dx).stack((dx, straight), axis=1)
-            return both, grads
-        return dx + self.shortcut.backward({}, cache.shortcut, straight)[0], grads
+            return both
+        total: Array = dx + self.shortcut.backward({}, shortcut, straight)[0]
+        return total
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         x, straight, _ = self._enter(x)

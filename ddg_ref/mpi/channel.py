@@ -97,15 +97,15 @@ class Wire:
 class Outgoing:
     """Messages to the rank `neighbour`."""
 
-    def __init__(self, wire: Wire, neighbour: int) -> None:
-        self._wire, self._neighbour = wire, neighbour
+    def __init__(self, wire: Wire, neighbour: int, capacity: float) -> None:
+        self._wire, self._neighbour, self._capacity = wire, neighbour, capacity
         self._on_their_way: deque[tuple[MPI.Request, Array]] = deque()
         self.count = 0
 
     def give(self, number: int, message: Array) -> None:
-        """Send `message`. Waits while CAPACITY messages are on their way."""
+        """Send `message`. Waits while as many messages are on their way as there is room for."""
         sent = self._hand_over(message)
-        while self._on_their_way and (len(self._on_their_way) >= CAPACITY or self._on_their_way[0][0].Test()):
+        while self._on_their_way and (len(self._on_their_way) >= self._capacity or self._on_their_way[0][0].Test()):
             self._wire.wait(self._on_their_way[0][0])
             self._on_their_way.popleft()
         request = self._wire.messages.Isend([sent, MPI.BYTE], self._neighbour, number % self._wire.tags)
@@ -185,8 +185,11 @@ class Incoming:
 class LeftRank(Left):
     """The end of a module that faces the input, when the module to the left runs on the rank `neighbour`."""
 
-    def __init__(self, wire: Wire, neighbour: int, numbers: Sequence[int], shape: Shape, model: Array) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, numbers, shape, model), Outgoing(wire, neighbour)
+    def __init__(
+        self, wire: Wire, neighbour: int, numbers: Sequence[int], shape: Shape, model: Array, capacity: float
+    ) -> None:
+        self._incoming = Incoming(wire, neighbour, numbers, shape, model)
+        self._outgoing = Outgoing(wire, neighbour, capacity)
 
     @property
     def given(self) -> int:
@@ -200,9 +203,12 @@ class LeftRank(Left):
         assert dx is not None  # only module 1 has none, and to its left lies the data
         self._outgoing.give(number, dx)
 
-    def close(self, count: int, wait: Wait) -> None:
+    def receive_rest(self, count: int, wait: Wait) -> None:
         """All ranks have come out of the loop, and the neighbour has given `count` activations."""
         self._incoming.close(count, wait)
+
+    def close(self, wait: Wait) -> None:
+        """All ranks have received what was left, or do so now."""
         self._outgoing.close(wait)
 
 
@@ -216,9 +222,11 @@ class RightRank(Right):
         numbers: Sequence[int],
         shape: Shape,
         model: Array,
+        capacity: float,
         waiting: deque[tuple[int, Array]],
     ) -> None:
-        self._incoming, self._outgoing = Incoming(wire, neighbour, numbers, shape, model), Outgoing(wire, neighbour)
+        self._incoming = Incoming(wire, neighbour, numbers, shape, model)
+        self._outgoing = Outgoing(wire, neighbour, capacity)
         self._waiting, self._end = waiting, model[:0]
 
     @property
@@ -236,7 +244,10 @@ class RightRank(Right):
         """All went well: those of the `count` error gradients given that were not taken wait for the next call."""
         self._waiting.extend(self._incoming.rest(count, wait))
 
-    def close(self, count: int, wait: Wait) -> None:
-        """As `LeftRank.close`."""
+    def receive_rest(self, count: int, wait: Wait) -> None:
+        """As that of `LeftRank`; what comes now is not kept."""
         self._incoming.close(count, wait)
+
+    def close(self, wait: Wait) -> None:
+        """As `LeftRank.close`."""
         self._outgoing.close(wait)

@@ -1,7 +1,8 @@
-"""One MPI rank per module: the workers of many machines, or of one machine without the interpreter lock between them.
+"""One MPI rank per worker: the workers of many machines, or of one machine without the interpreter lock between them.
 
-Every rank builds the same training run and does the same in step; in a call of `run`, rank r advances module r+1 alone.
-Between calls rank r holds the true state of its own module, and rank 0 that of all: it evaluates, writes and prints.
+Every rank builds the same training run and does the same in step; in a call of `run`, rank r advances the modules of
+worker r alone, which is module r+1 unless the schedule says otherwise. Between calls rank r holds the true state of its
+own modules, and rank 0 that of all: it evaluates, writes and prints.
 """
 
 import atexit
@@ -10,6 +11,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -17,28 +19,31 @@ from mpi4py import MPI
 
 from ddg_ref.arrays import Array, Params, Shape, hosted, to_host
 from ddg_ref.computing import computing
+from ddg_ref.deadlock import rooms
 from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Module, Pipeline
 from ddg_ref.mpi import launch
 from ddg_ref.mpi.agreement import check_agreement, facts, installation
-from ddg_ref.mpi.channel import LeftRank, RightRank, Wire, wait_until
+from ddg_ref.mpi.channel import CAPACITY, LeftRank, RightRank, Wire, wait_until
 from ddg_ref.mpi.pulse import Pulse
 from ddg_ref.mpi.team import Team
 from ddg_ref.optimizers import OptimizerState
-from ddg_ref.schedules import target
+from ddg_ref.schedules import owners, target
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity, Span
 from ddg_ref.tools.environment import kernels
-from ddg_ref.workers.channel import StoppedError
-from ddg_ref.workers.neighbours import Data, Guesser, Left, Objective
-from ddg_ref.workers.worker import exhaust, recorder, report, work
+from ddg_ref.workers.channel import StoppedError, StopSignal
+from ddg_ref.workers.link import Link, settle
+from ddg_ref.workers.neighbours import Data, Guesser, Left, Objective, Right
+from ddg_ref.workers.worker import perform, recorder, report, work
 
 T = TypeVar("T")
 
 WORLD = MPI.COMM_WORLD
 RANK = WORLD.rank
 LIBRARY = "{} {}".format(MPI.get_vendor()[0], ".".join(map(str, MPI.get_vendor()[1])))
-MESSAGES, NOTICES = WORLD.Dup(), WORLD.Dup()
+LANES, NOTICES = [WORLD.Dup()], WORLD.Dup()
+"""What carries messages: as many as two ranks have boundaries between them, so that none is taken for another's."""
 PULSE = Pulse(WORLD.Dup())
 TEAM = Team(WORLD.Dup(), PULSE)
 PULSE.start()
@@ -55,13 +60,13 @@ class Ending(NamedTuple):
 
     reached: int
     failure: Exception | None
-    given_left: int
-    given_right: int
+    given: dict[tuple[int, int], int]
+    """How many messages it has given from one module to another, of another rank."""
     doing: str
 
 
 class ModuleState(NamedTuple):
-    """What a rank tells rank 0 of its module; the caches of batches in flight stay with who goes back with them."""
+    """What a rank tells rank 0 of a module; the caches of batches in flight stay with who goes back with them."""
 
     params: Params
     stats: Params
@@ -70,101 +75,162 @@ class ModuleState(NamedTuple):
     gradients: dict[int, Params]
     errors: list[tuple[int, Array]]
     guesser: Guesser | None
+
+
+class RankState(NamedTuple):
+    """What a rank tells rank 0: of its modules, by number, and what it has done when."""
+
+    modules: dict[int, ModuleState]
     spans: list[Span]
     clock: tuple[str, float]
 
 
 def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
-    """Iterations start, ..., stop-1 of this rank's module. All ranks call it; on rank 0 the same as `one_thread.run`.
+    """Iterations start, ..., stop-1 of this rank's modules. All ranks call it; on rank 0 the same as `one_thread.run`.
 
     If a rank fails, all of them raise the same error: a WorkerError that names module, phase and iteration (on the rank
     that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
     longer than `task.stall_timeout`. Whichever rank's `task.stop_requested` is set, all stop before one iteration.
     """
-    module, wire = pipeline.modules[RANK], Wire(MESSAGES, NOTICES, PULSE)
+    program = pipeline.programs[RANK]
+    modules = pipeline.crew(program)
     PULSE.allow(task.stall_timeout)
-    with module.device.opened():
-        left, right = ends(wire, pipeline, task, start, stop)
-    activity, known = Activity(module.k), len(task.results)
+    wires = [Wire(lane, NOTICES, PULSE) for lane in lanes(pipeline)]
+    sides = ends(wires, pipeline, task, start, stop)
+    lefts = {module.k: side for module in modules if isinstance(side := sides[module.k][0], LeftRank)}
+    rights = {module.k: end for module in modules if isinstance(end := sides[module.k][1], RightRank)}
+    activity, known = Activity(modules[0].k), len(task.results)
     reached, failure, finished = start, None, False
     try:
-        with computing(), module.device.opened():
-            begin = recorder(activity, task)
+        with computing():
             PULSE.enter(activity, task)
-            M = pipeline.method.micro_batches
-            source: Left = left or Data(task, M, module.device)
-            beyond = pipeline.right(module.k, right or Objective(task, M), task.labels)
-            reached = exhaust(work(module, source, beyond, task, start, stop, begin))
-            task.read_results()
+            works = []
+            for module in modules:
+                before, after = sides[module.k]
+                beyond = pipeline.right(module.k, after, task.labels)
+                begin = recorder(activity, module.k, task)
+                works.append(work(module, before, beyond, task, start, stop, begin))
+            reached = perform(modules, works, program, start, stop)
+            with modules[-1].device.opened():
+                task.read_results()
         activity.end()
         finished = True
     except StoppedError:
         pass
     except BaseException as error:  # whatever it is, all must hear of it and nobody may wait for this rank
         failure = error
-        wire.tell_failure()
+        wires[0].tell_failure()
     finally:
         PULSE.come_out()
     ending = Ending(
         reached,
         None if failure is None else report(failure, activity),
-        left.given if left else 0,
-        right.given if right else 0,
+        {(k, k - 1): left.given for k, left in lefts.items()}
+        | {(k, k + 1): right.given for k, right in rights.items()},
         activity.describe(perf_counter()),
     )
     endings = agree(ending, impatient=task.stall_timeout is not None and not finished)
     clock = MPI.Get_processor_name(), perf_counter()
     failed = [rank for rank, other in enumerate(endings) if other.failure]
-    with module.device.opened():
-        if left:
-            left.close(endings[RANK - 1].given_right, TEAM.wait)
-        if right:
-            if not failed:
-                right.keep(endings[RANK + 1].given_left, TEAM.wait)
-            right.close(endings[RANK + 1].given_left, TEAM.wait)
-    wire.close(failed, TEAM.wait)
+    given = {link: count for other in endings for link, count in other.given.items()}
+    for module in modules:  # first all that others have sent: nobody waits for that
+        k = module.k
+        with module.device.opened():
+            if k in lefts:
+                lefts[k].receive_rest(given[k - 1, k], TEAM.wait)
+            if k in rights:
+                if not failed:
+                    rights[k].keep(given[k + 1, k], TEAM.wait)
+                rights[k].receive_rest(given[k + 1, k], TEAM.wait)
+    for left in lefts.values():
+        left.close(TEAM.wait)
+    for right in rights.values():
+        right.close(TEAM.wait)
+    wires[0].close(failed, TEAM.wait)
     raise_failure(failure, ending, endings)
-    task.results[known:] = TEAM.together(task.results[known:] if WORLD.size - 1 == RANK else [])[-1]
-    guesser = pipeline.guessers[RANK]
-    state = ModuleState(
+    K = len(pipeline.modules)
+    last = owners(pipeline.programs)[K]
+    task.results[known:] = TEAM.together(task.results[known:] if last == RANK else [])[last]
+    settle(pipeline)
+    own = {module.k: state_of(pipeline, module) for module in modules}
+    return Progress(endings[0].reached, gather(pipeline, RankState(own, list(activity.spans), clock)))
+
+
+def state_of(pipeline: Pipeline, module: Module) -> ModuleState:
+    """What there is to tell of a module."""
+    guesser = pipeline.guessers[module.k - 1]
+    return ModuleState(
         hosted(module.params),
         hosted(module.stats),
         module.optimizer_state.placed(to_host),
         [flight._replace(x=to_host(flight.x), params=hosted(flight.params)) for flight in module.queue],
         {batch: hosted(gradient) for batch, gradient in module.gradients.items()},
-        [(batch, to_host(dy)) for batch, dy in pipeline.errors[RANK]],
+        [(batch, to_host(dy)) for batch, dy in pipeline.errors[module.k - 1]],
         guesser and guesser.placed(to_host),
-        list(activity.spans),
-        clock,
     )
-    return Progress(endings[0].reached, gather(pipeline, state))
 
 
-def ends(wire: Wire, pipeline: Pipeline, task: Task, start: int, stop: int) -> tuple[LeftRank | None, RightRank | None]:
-    """What lies on either side of this rank's module, if it is a rank.
+def lane_of(rank_of: Mapping[int, int], k: int) -> int:
+    """The lane of the boundary between modules k and k+1: a number that no other boundary of the same ranks has."""
+    between = {rank_of[k], rank_of[k + 1]}
+    return sum({rank_of[j], rank_of[j + 1]} == between for j in range(1, k))
+
+
+def lanes(pipeline: Pipeline) -> list[MPI.Intracomm]:
+    """As many as are needed. Made once, by all ranks together."""
+    rank_of = owners(pipeline.programs)
+    needed = max((lane_of(rank_of, k) for k in range(1, len(pipeline.modules))), default=0) + 1
+    while len(LANES) < needed:
+        lane, request = WORLD.Idup()
+        TEAM.wait(request)
+        LANES.append(lane)
+    return LANES[:needed]
+
+
+def ends(wires: list[Wire], pipeline: Pipeline, task: Task, start: int, stop: int) -> dict[int, tuple[Left, Right]]:
+    """What lies on either side of each of this rank's modules: a rank, another of its modules, the data or the loss.
 
     What the neighbours give in iterations start, ..., stop-1 can be told beforehand: less only if training stops.
     """
-    if WORLD.size == 1:
-        return None, None
-    model = pipeline.modules[RANK].device.place(task.batch(0)[0])
-    shapes: list[Shape] = [model.shape]  # no batch is larger than batch 0
-    for module in pipeline.modules:
-        shapes.append((len(model), *module.layers.output_shape(shapes[-1][1:])))
+    method, K = pipeline.method, len(pipeline.modules)
+    M, rank_of = method.micro_batches, owners(pipeline.programs)
+    room = rooms(method.schedule, K, M, CAPACITY, method.programs)
+    batch = task.batch(0)[0] if WORLD.size > 1 else None
+    shapes: list[Shape] = [] if batch is None else [batch.shape]  # no batch is larger than batch 0
+    for module in pipeline.modules if shapes else []:
+        shapes.append((shapes[0][0], *module.layers.output_shape(shapes[-1][1:])))
 
-    def given_by(module: Module) -> list[int]:
-        """The numbers of the messages that come from there."""
-        M, K = module.method.micro_batches, module.K
-        planned = (module.method.schedule(module.k, K, t, M) for t in range(start, stop))
-        return [a.number for actions in planned for a in task.actions(actions, M) if target(a, module.k, K) == RANK + 1]
+    def given(a: int, b: int) -> list[int]:
+        """The numbers of the messages that module a gives to module b."""
+        planned = (method.schedule(a, K, t, M) for t in range(start, stop))
+        return [action.number for own in planned for action in task.actions(own, M) if target(action, a, K) == b]
 
-    left = right = None
-    if RANK > 0:
-        left = LeftRank(wire, RANK - 1, given_by(pipeline.modules[RANK - 1]), shapes[RANK], model)
-    if WORLD.size > RANK + 1:
-        above = given_by(pipeline.modules[RANK + 1])
-        right = RightRank(wire, RANK + 1, above, shapes[RANK + 1], model, pipeline.errors[RANK])
-    return left, right
+    found: dict[int, tuple[Left, Right]] = {}
+    inside = {k: Link(pipeline, k, (inf, inf), StopSignal()) for k in range(1, K) if rank_of[k] == rank_of[k + 1]}
+    for module in pipeline.crew(pipeline.programs[RANK]):
+        k = module.k
+        with module.device.opened():
+            model = None if batch is None else module.device.place(batch)
+            left: Left
+            right: Right
+            if k == 1:
+                left = Data(task, M, module.device)
+            elif k - 1 in inside:
+                left = inside[k - 1]
+            else:
+                assert model is not None
+                wire = wires[lane_of(rank_of, k - 1)]
+                left = LeftRank(wire, rank_of[k - 1], given(k - 1, k), shapes[k - 1], model, room[k - 2][1])
+            if k == K:
+                right = Objective(task, M)
+            elif k in inside:
+                right = inside[k]
+            else:
+                assert model is not None
+                wire, waiting = wires[lane_of(rank_of, k)], pipeline.errors[k - 1]
+                right = RightRank(wire, rank_of[k + 1], given(k + 1, k), shapes[k], model, room[k - 1][0], waiting)
+        found[k] = left, right
+    return found
 
 
 def agree(ending: Ending, impatient: bool) -> list[Ending]:
@@ -195,19 +261,19 @@ def raise_failure(failure: BaseException | None, mine: Ending, endings: list[End
     raise error
 
 
-def gather(pipeline: Pipeline, state: ModuleState) -> list[Span]:
+def gather(pipeline: Pipeline, state: RankState) -> list[Span]:
     """On rank 0, bring `pipeline` up to date in all modules and return all spans, by this machine's clock."""
     spans = state.spans
     host, now = state.clock
-    others = zip(pipeline.modules[1:], pipeline.errors[1:], strict=True)
 
-    def take(state: ModuleState) -> None:
-        module, errors = next(others)
-        module.params, module.stats, module.optimizer_state = state.params, state.stats, state.optimizer_state
-        module.queue, module.gradients = deque(state.queue), state.gradients
-        pipeline.guessers[module.k - 1] = state.guesser
-        errors.clear()
-        errors.extend(state.errors)
+    def take(state: RankState) -> None:
+        for k, own in state.modules.items():
+            module, errors = pipeline.modules[k - 1], pipeline.errors[k - 1]
+            module.params, module.stats, module.optimizer_state = own.params, own.stats, own.optimizer_state
+            module.queue, module.gradients = deque(own.queue), own.gradients
+            pipeline.guessers[k - 1] = own.guesser
+            errors.clear()
+            errors.extend(own.errors)
         shift = now - state.clock[1] if state.clock[0] != host else 0.0  # taken together
         spans.extend(span._replace(start=span.start + shift, stop=span.stop + shift) for span in state.spans)
 

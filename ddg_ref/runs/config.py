@@ -1,6 +1,6 @@
 """What a training run is asked to do: one record from which the command line is made and which `run.json` repeats."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from math import isfinite
@@ -21,6 +21,7 @@ from ddg_ref.optimizers import OPTIMIZERS, Optimizer
 from ddg_ref.runs.devices import device_names
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.schedule_files import ScheduleFile
+from ddg_ref.schedules import Program
 from ddg_ref.step_sizes import Constant, Harmonic, InverseSqrt, MultiStep, StepSizes, WarmUp
 
 DTYPES = ("float32", "float64")
@@ -75,7 +76,9 @@ class Config:
     schedule_file: str | None = _option(
         None, "A file that says what each rank does between two updates, in PyTorch's CSV form, in place of a method."
     )
-    modules: int = _option(2, "K, the number of modules the network is cut into.")
+    modules: int = _option(
+        2, "K, the number of modules the network is cut into; with a schedule file that of its stages, on fewer ranks."
+    )
     split: str = _option(
         "cost",
         "Where to cut: balanced by measured 'cost', by 'count', or numbers of layers, also in blocks: 3,6,9.",
@@ -194,8 +197,12 @@ class Config:
             row = METHODS[self.method]
         else:
             file = schedule_files.parse(self.schedule_file)
-            row = Method(FROM_FILE, "a schedule file", file, micro_batches=file.M)
+            row = Method(FROM_FILE, "a schedule file", file, micro_batches=file.M, programs=file.programs)
         return replace(row, **self._given("method", METHOD_OPTIONS, row.options))
+
+    def programs(self) -> Sequence[Program]:
+        """What each worker does."""
+        return self.make_method().workers(self.modules)
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer, with the options that were given."""

@@ -24,8 +24,8 @@ class Engine(Protocol):
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         """Run iterations start, ..., stop-1, fewer if the task says stop."""
 
-    def prepare(self, modules: int, stall_timeout: float | None) -> None:
-        """Raises InputError if so many modules cannot be run here. From now on no wait is longer than that."""
+    def prepare(self, workers: int, stall_timeout: float | None) -> None:
+        """Raises InputError if so many workers cannot be run here. From now on no wait is longer than that."""
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
         """Raises InputError, on all processes, unless they know the same; `known()` is what this one knows, by name."""
@@ -36,8 +36,11 @@ class Engine(Protocol):
     def meet(self, stall_timeout: float | None) -> None:
         """Return once all processes are here: from then on, if one of them fails, the others hear of it."""
 
-    def own_devices(self, names: list[str]) -> list[str]:
-        """The names of the modules' devices, as far as this process computes there: "cpu" for the others."""
+    def own_devices(self, names: list[str], owners: list[int]) -> list[str]:
+        """The names of the modules' devices, as far as this process computes there: "cpu" for the others.
+
+        `owners` says which worker each of them belongs to.
+        """
 
     def once(self, action: Callable[[], T]) -> T:
         """What `action` gives on the first process, for all of them. All must call it; if it raises, all raise."""
@@ -53,7 +56,7 @@ class InProcess:
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         return self.run(pipeline, task, start, stop)
 
-    def prepare(self, modules: int, stall_timeout: float | None) -> None:
+    def prepare(self, workers: int, stall_timeout: float | None) -> None:
         launch.uses_mpi = False
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
@@ -65,7 +68,7 @@ class InProcess:
     def meet(self, stall_timeout: float | None) -> None:
         pass
 
-    def own_devices(self, names: list[str]) -> list[str]:
+    def own_devices(self, names: list[str], owners: list[int]) -> list[str]:
         return names
 
     def once(self, action: Callable[[], T]) -> T:
@@ -73,7 +76,7 @@ class InProcess:
 
 
 class OverMPI:
-    """One module per MPI rank. Nothing of MPI is loaded before it is used."""
+    """One worker per MPI rank. Nothing of MPI is loaded before it is used."""
 
     watches = True
 
@@ -82,20 +85,20 @@ class OverMPI:
             from ddg_ref.mpi import engine as mpi
         return mpi.run(pipeline, task, start, stop)
 
-    def prepare(self, modules: int, stall_timeout: float | None) -> None:
-        """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per module."""
-        launch.check_launch(modules)
+    def prepare(self, workers: int, stall_timeout: float | None) -> None:
+        """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per worker."""
+        launch.check_launch(workers)
         with needing_mpi():
             from ddg_ref.mpi import engine as mpi
         mpi.PULSE.allow(stall_timeout)
         size = mpi.WORLD.size
         launch.check_world(size, mpi.LIBRARY)
-        mpi.agree_on({"modules": modules})
-        if size != modules:
+        mpi.agree_on({"modules": workers})
+        if size != workers:
             raise LaunchError(
-                f"modules: expected one MPI rank per module, got {size} rank{'s' * (size > 1)} for {modules} modules; "
-                f"launch with mpiexec -n {modules}, or say --modules {size}",
-                modules,
+                f"modules: expected one MPI rank per module, got {size} rank{'s' * (size > 1)} for {workers} modules; "
+                f"launch with mpiexec -n {workers}, or say --modules {size}",
+                workers,
             )
 
     def agree(self, known: Callable[[], Mapping[str, Any]]) -> None:
@@ -113,9 +116,9 @@ class OverMPI:
             mpi.PULSE.allow(stall_timeout)
             mpi.once(lambda: None)
 
-    def own_devices(self, names: list[str]) -> list[str]:
+    def own_devices(self, names: list[str], owners: list[int]) -> list[str]:
         own = launch.rank()
-        return [name if rank == own else "cpu" for rank, name in enumerate(names)]
+        return [name if rank == own else "cpu" for rank, name in zip(owners, names, strict=True)]
 
     def once(self, action: Callable[[], T]) -> T:
         with needing_mpi():

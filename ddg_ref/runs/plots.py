@@ -20,17 +20,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 PHASES = {
     "forward": "#56B4E9",
     "backward": "#E69F00",
+    "input gradient": "#E69F00",
+    "weight gradients": "#F0E442",
     "update": "#009E73",
     "guess": "#CC79A7",
     "learn": "#882255",
 }
+NUMBERED = ("forward", "backward", "input gradient", "weight gradients")
+"""The phases on whose bars the batch is written."""
 IDLE = "#DDDDDD"
 ACTIONS = {
     "F": (PHASES["forward"], "forward"),
     "B": (PHASES["backward"], "backward"),
     "G": (PHASES["backward"], "backward, on a guess"),
-    "I": (PHASES["backward"], "backward, error gradient"),
-    "W": ("#F0E442", "backward, parameter gradients"),
+    "I": (PHASES["input gradient"], "backward, error gradient"),
+    "W": (PHASES["weight gradients"], "backward, parameter gradients"),
     "U": (PHASES["update"], "update"),
     "L": (PHASES["learn"], "learn"),
 }
@@ -136,7 +140,7 @@ def _draw_spans(axes: Axes, spans: Sequence[Span], *, shortest_label: float) -> 
         start, length = 1000 * (span.start - origin), 1000 * (span.stop - span.start)
         colour = IDLE if span.phase in WAITING else PHASES[span.phase]
         axes.barh(span.k, length, left=start, height=0.8, color=colour, linewidth=0)
-        if span.phase in ("forward", "backward") and span.stop - span.start > shortest_label:
+        if span.phase in NUMBERED and span.stop - span.start > shortest_label:
             axes.text(start + length / 2, span.k, str(span.batch), ha="center", va="center", fontsize=8)
     tidy(axes, yticks=modules, yticklabels=[f"module {k}" for k in modules])
     axes.grid(False)

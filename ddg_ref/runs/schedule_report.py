@@ -12,6 +12,7 @@ from rich.table import Table
 from ddg_ref import schedule_files, versions
 from ddg_ref.deadlock import check
 from ddg_ref.errors import InputError, ScheduleError, choose, whole
+from ddg_ref.interleaving import NAMED
 from ddg_ref.methods import METHODS
 from ddg_ref.periods import Times
 from ddg_ref.runs import plots
@@ -22,7 +23,7 @@ from ddg_ref.simulation import Bar, pace, simulate
 from ddg_ref.tools.files import write_figure, write_new
 
 MODULES = 4
-"""How many a schedule of the table is shown with, if nothing is said."""
+"""How many a schedule with a name is shown with, if nothing is said; one of `NAMED` with as many micro-batches."""
 WIDTH = 100
 """Characters in a line where there is no terminal."""
 WIDEST = 4000
@@ -32,7 +33,7 @@ DRAWINGS = (".png", ".svg")
 
 @dataclass(frozen=True)
 class Subject:
-    """The schedule that is looked at: a row of `METHODS`, or a file."""
+    """The schedule that is looked at: a row of `METHODS`, a name in `NAMED`, or a file."""
 
     name: str
     schedule: Schedule
@@ -44,9 +45,13 @@ class Subject:
     @staticmethod
     def of(what: str, modules: int | None = None, micro_batches: int | None = None) -> "Subject":
         """What FILE or NAME stands for. Raises InputError if it is neither, or does not have such numbers."""
+        if what in NAMED:
+            K, M = MODULES if modules is None else modules, MODULES if micro_batches is None else micro_batches
+            file = NAMED[what](K, M)
+            return Subject(what, file, file.K, file.M, file.plan, file)
         if what not in METHODS:
             if not exists(what) and not Path(what).suffix:
-                choose("schedule", what, [*METHODS, "the path of a file"])
+                choose("schedule", what, [*METHODS, *NAMED, "the path of a file"])
             file = schedule_files.read(Path(what))
             for name, given, own in (("modules", modules, file.K), ("micro_batches", micro_batches, file.M)):
                 if given is not None and given != own:
@@ -205,12 +210,21 @@ def write(subject: Subject, bars: list[list[Bar]], path: Path) -> None:
 
 def options_of(options: Mapping[str, Any], given: Set[str]) -> dict[str, Any]:
     """What the options of a run become with its schedule file, whose text it keeps. Raises InputError."""
-    file = schedule_files.read(Path(options["schedule_file"]))
+    what = options["schedule_file"]
+    named = what in NAMED
+    if named:
+        own = {name: options[name] for name in ("modules", "micro_batches") if name in given}
+        file = Subject.of(what, **own).file
+        assert file is not None
+    else:
+        file = schedule_files.read(Path(what))
     if "method" in given:
         raise InputError(
             f"method: expected none beside a schedule file, got {options['method']}; leave one of them out"
         )
-    chosen = {"schedule_file": file.text(), "method": FROM_FILE}
+    chosen: dict[str, Any] = {"schedule_file": file.text(), "method": FROM_FILE}
+    if named:
+        chosen["micro_batches"] = None  # which the file says
     return chosen if "modules" in given else chosen | {"modules": file.K}
 
 

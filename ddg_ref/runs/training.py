@@ -30,6 +30,7 @@ from ddg_ref.runs.devices import make_device
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.runs.evaluation import evaluate
 from ddg_ref.runs.run import Record, Run
+from ddg_ref.schedules import owners
 from ddg_ref.seeds import Purpose, generator
 from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.task import Task
@@ -77,7 +78,7 @@ class Training:
         cuts: Sequence[int] | None = None,
     ) -> None:
         self.engine = ENGINES[check_config(config).engine]
-        self.engine.prepare(config.modules, config.stall_timeout)
+        self.engine.prepare(len(config.programs()), config.stall_timeout)
         self.engine.agree(lambda: asdict(config))
         keep_freed_memory()
         if data is None:
@@ -108,7 +109,9 @@ class Training:
         )
         method = config.make_method()
         self._check_batches(method, self.network.fewest_samples(self.data.input_shape))
-        self.devices = [make_device(name) for name in self.engine.own_devices(config.device_names())]
+        rank_of = owners(config.programs())
+        names = self.engine.own_devices(config.device_names(), [rank_of[k + 1] for k in range(config.modules)])
+        self.devices = [make_device(name) for name in names]
         self.cuts = self.engine.once(self._find_cuts) if cuts is None else self._given_cuts(cuts)
         synthesizers = synthesizers_for(
             method, self.network, self.cuts, self.data.input_shape, config.seed, config.dtype

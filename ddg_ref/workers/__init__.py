@@ -1,4 +1,4 @@
-"""The running system: one worker per module, the same loop for all, whatever carries the messages.
+"""The running system: workers with a module each, or several, the same loop for all, whatever carries the messages.
 
 Why it cannot deadlock
 ----------------------

@@ -1,5 +1,6 @@
-"""One thread per module, neighbours joined by channels: the workers of one machine."""
+"""One thread per worker, neighbours joined by channels: the workers of one machine."""
 
+from collections.abc import Sequence
 from math import inf
 from threading import Event, Thread
 from time import perf_counter
@@ -8,12 +9,13 @@ from ddg_ref.computing import one_blas_thread, quiet_arithmetic
 from ddg_ref.deadlock import rooms
 from ddg_ref.errors import StallError
 from ddg_ref.modules import Module, Pipeline
+from ddg_ref.schedules import Program
 from ddg_ref.task import Progress, Task
 from ddg_ref.timeline import Activity
 from ddg_ref.workers.channel import StoppedError, StopSignal
 from ddg_ref.workers.link import Link, ends, settle
 from ddg_ref.workers.neighbours import Left, Right
-from ddg_ref.workers.worker import exhaust, recorder, report, work
+from ddg_ref.workers.worker import perform, recorder, report, work
 
 CAPACITY = 2
 """Messages between two workers. One is enough to be correct; two let a worker run ahead of its neighbour's hiccups."""
@@ -26,23 +28,37 @@ UNWINDING_SECONDS = 2.0
 
 
 class Worker(Thread):
-    """Runs one module; keeps how far it came, what it is doing, and what went wrong."""
+    """Runs one module, or those that its program names; keeps how far it came, what it is doing, and what went wrong.
+
+    `sides` says what each of its modules has to its left and to its right.
+    """
 
     def __init__(
-        self, module: Module, left: Left, right: Right, task: Task, start: int, stop: int, signal: StopSignal
+        self,
+        modules: Sequence[Module],
+        sides: Sequence[tuple[Left, Right]],
+        program: Program,
+        task: Task,
+        start: int,
+        stop: int,
+        signal: StopSignal,
     ) -> None:
-        super().__init__(name=f"ddg-module-{module.k}", daemon=True)
-        self._arguments = (module, left, right, task, start, stop)
-        self._signal, self._task, self._device = signal, task, module.device
-        self.activity = Activity(module.k)
+        super().__init__(name=f"ddg-module-{modules[0].k}", daemon=True)
+        self._modules, self._sides, self._program = modules, sides, program
+        self._task, self._iterations, self._signal = task, (start, stop), signal
+        self.activity = Activity(modules[0].k)
         self.reached = start
         self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
         self.failure: BaseException | None = None
 
     def run(self) -> None:
         try:
-            with self._device.opened(), quiet_arithmetic():
-                self.reached = exhaust(work(*self._arguments, recorder(self.activity, self._task)))
+            works = [
+                work(module, *sides, self._task, *self._iterations, recorder(self.activity, module.k, self._task))
+                for module, sides in zip(self._modules, self._sides, strict=True)
+            ]
+            with quiet_arithmetic():
+                self.reached = perform(self._modules, works, self._program, *self._iterations)
             self.activity.end()
         except StoppedError:
             pass
@@ -62,12 +78,14 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """
     signal = StopSignal()
     method = pipeline.method
-    boundaries = rooms(method.schedule, len(pipeline.modules), method.micro_batches, CAPACITY)
+    boundaries = rooms(method.schedule, len(pipeline.modules), method.micro_batches, CAPACITY, method.programs)
     links = [Link(pipeline, k, room, signal) for k, room in enumerate(boundaries, 1)]
-    workers = [
-        Worker(module, left, right, task, start, stop, signal)
-        for module, (left, right) in zip(pipeline.modules, ends(pipeline, task, links, signal), strict=True)
-    ]
+    sides = ends(pipeline, task, links, signal)
+    workers = []
+    for program in pipeline.programs:
+        modules = pipeline.crew(program)
+        own = [sides[module.k - 1] for module in modules]
+        workers.append(Worker(modules, own, program, task, start, stop, signal))
     patience = inf
     with one_blas_thread():
         try:

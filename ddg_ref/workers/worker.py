@@ -1,11 +1,13 @@
 """The loop that every worker runs: it performs the actions of a schedule, whatever carries its messages."""
 
-from collections.abc import Callable, Generator
-from typing import TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeAlias
 
 from ddg_ref.errors import DivergenceError, StallError, WorkerError
 from ddg_ref.modules import Module
-from ddg_ref.schedules import Action
+from ddg_ref.schedules import Action, Program
 from ddg_ref.task import Task
 from ddg_ref.timeline import Activity
 from ddg_ref.workers.neighbours import Left, Right
@@ -14,15 +16,15 @@ Begin: TypeAlias = Callable[[str, int, int], None]
 """(phase, iteration, batch): told of each phase as it begins."""
 
 
-def recorder(activity: Activity, task: Task) -> Begin:
-    """Writes each phase down in `activity`, and plants the task's fault in it, if it has one."""
-    fault = task.fault
+def recorder(activity: Activity, k: int, task: Task) -> Begin:
+    """Writes down each phase of module k in `activity`, and plants the task's fault in it, if it has one."""
+    record, fault = partial(activity.begin, k=k), task.fault
     if fault is None:
-        return activity.begin
+        return record
 
     def begin(phase: str, iteration: int, batch: int) -> None:
-        activity.begin(phase, iteration, batch)
-        fault(activity.k, phase, iteration)
+        record(phase, iteration, batch)
+        fault(k, phase, iteration)
 
     return begin
 
@@ -78,22 +80,75 @@ def work(
                 dy = right.take_error(number)
                 begin("learn", t, batch)
                 right.learn(number, dy)
+            elif kind == "W":
+                begin("weight gradients", t, batch)
+                module.accumulate(batch, module.weight_gradients(number))
             else:
-                if kind == "B":
-                    begin("take error", t, batch)
-                    dy = right.take_error(number)
-                else:
+                if kind == "G":
                     begin("guess", t, batch)
                     dy = right.guess(number)
-                begin("backward", t, batch)
-                dx, grads = module.backward(number, dy)
-                module.accumulate(batch, grads)
+                else:
+                    begin("take error", t, batch)
+                    dy = right.take_error(number)
+                if kind == "I":
+                    begin("input gradient", t, batch)
+                    dx = module.input_gradient(number, dy)
+                else:
+                    begin("backward", t, batch)
+                    dx, grads = module.backward(number, dy)
+                    module.accumulate(batch, grads)
                 begin("give error", t, batch)
                 left.give_error(number, dx)
     return stop
 
 
-def exhaust(steps: Generator[Action, None, int]) -> int:
+Steps: TypeAlias = Generator[Action, None, int]
+"""What `work` goes through for one module."""
+
+
+def in_turn(
+    modules: Sequence[Module], works: Sequence[Steps], program: Program, start: int, stop: int
+) -> Generator[tuple[int, Action], None, int]:
+    """What a worker does that has these modules: what `work` does for each of them, in the order of its program.
+
+    Yields each action, with its module, before it is performed; returns the iteration that all came to. What the
+    program names and `work` leaves out, of batches that do not exist, is passed over.
+    """
+    own = {module.k: (module, steps) for module, steps in zip(modules, works, strict=True)}
+    following: dict[int, Action | None] = {}
+    reached = stop
+
+    def advance(k: int) -> None:
+        """Perform the action of module k that follows, if there is one, and see which one is next."""
+        nonlocal reached
+        module, steps = own[k]
+        try:
+            with module.device.selected():
+                following[k] = next(steps)
+        except StopIteration as end:
+            following[k], reached = None, end.value
+
+    for k in own:
+        advance(k)
+    for t in range(start, stop):
+        if t > reached:
+            break
+        for k, action in program(t):
+            if following[k] == action:
+                yield k, action
+                advance(k)
+    return reached
+
+
+def perform(modules: Sequence[Module], works: Sequence[Steps], program: Program, start: int, stop: int) -> int:
+    """All that a worker with these modules has to do; returns the iteration that they came to."""
+    with ExitStack() as opened:  # once: nothing has to be waited for between two actions
+        for module in modules:
+            opened.enter_context(module.device.opened())
+        return exhaust(works[0] if len(works) == 1 else in_turn(modules, works, program, start, stop))
+
+
+def exhaust(steps: Generator[Any, None, int]) -> int:
     """Perform all actions, one after the other; returns what `work` returns."""
     while True:
         try:

@@ -150,7 +150,7 @@ def load(
         if state.get("data") != found.astype(config.dtype).fingerprint:
             raise CheckpointError(f"it was written with other data than {found.name} is now; give the same data")
         cuts = _check_network(checkpoint, state, config, found, layers)
-    ENGINES[config.engine].prepare(config.modules, config.stall_timeout)
+    ENGINES[config.engine].prepare(len(config.programs()), config.stall_timeout)
     for name in config.device_names():
         make_device(name)
     with reading(checkpoint):

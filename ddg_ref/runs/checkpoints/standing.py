@@ -56,5 +56,5 @@ def messages(schedule: Schedule, k: int, K: int, M: int, t: int, count: Callable
         planned = (existing(schedule(module, K, s, M), M, count) for s in window)
         return [action.number for actions in planned for action in actions if action.kind in kinds]
 
-    taken = set(done(k, "BL"))
-    return [number for number in done(k + 1, "BG") if number not in taken]
+    taken = set(done(k, "BIL"))
+    return [number for number in done(k + 1, "BIG") if number not in taken]
