@@ -182,7 +182,7 @@ def _from_path(place: str) -> ModuleType:
         spec = None
     if spec is None:
         raise CandidateError(
-            f"iteration: expected a module on Python's path, got {place!r}; check the name, or give the path of its file"
+            f"iteration: expected a module on Python's path, got {place!r}; check the name, or give its file"
         )
     with _importing(place, spec.origin or ""):
         return importlib.import_module(place)
