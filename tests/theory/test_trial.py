@@ -20,6 +20,7 @@ from theory.campaign import Plan
 from theory.candidate import CONTRACT, Candidate, CandidateError, load, time_limit
 from theory.cases import Case
 from theory.claims import CLAIMS, Kind
+from theory.claims.claim import rounding
 from theory.delayed import ddg
 from theory.matrix import ordinary, runs
 from theory.optimizers import SGD
@@ -100,6 +101,17 @@ def test_right_ones_pass_every_claim(function):
     assert [e.claim.id for e in found] == list(trial.ON_TRIAL)
     assert all(e.as_expected for e in found), [e.violation for e in found if not e.as_expected]
     assert "all 35 claims hold" in trial_report.text(tried, behaves, found)
+
+
+def test_rounding_grows():
+    """On this case a million times and more, which is no mistake either; a wrong step is one all the same."""
+    case, tried = Case("sine", 1, 1, 40, "constant", 4.0, 3.0, seed=1), candidate(iterations.sums)
+    claim = CLAIMS["delayed-view"]
+    strictly, fairly = claim.check(case, tried), trial.asked_of_others(claim, tried.whole).check(case, tried)
+    assert strictly.measured > 1e6 * rounding(case.run().w)
+    assert not fairly.violates(claim.kind)
+    wrong = candidate(iterations.for_six)
+    assert trial.asked_of_others(claim, wrong.whole).check(case, wrong).violates(claim.kind)
 
 
 def test_another_order_of_additions_passes():
