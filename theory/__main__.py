@@ -19,7 +19,7 @@ from ddg_ref.errors import WriteError, reason
 from ddg_ref.tools.console import console
 from ddg_ref.tools.files import expect_writable, write_json
 from ddg_ref.tools.locks import owned
-from theory import campaign, records
+from theory import campaign, candidate, records
 from theory.claims import CLAIMS, Kind, Outcome, select
 from theory.examine import Examination
 
@@ -34,6 +34,16 @@ EXPECTED = {
 
 UNEXPECTED = {Kind.FALSE_AS_STATED: "NOT REFUTED", Kind.CONJECTURE: "REFUTED"}
 """Instead of VIOLATED."""
+
+
+VERIFY = f"""Measure both sides of every claim on random cases; exit 1 if one behaves otherwise than expected.
+
+With --iteration, the claims about plain SGD with DDG's delays are held against an implementation that is not ours. \
+It is executed in this process, which is no sandbox. Exit 0 if all hold, 1 if not, 2 if it cannot be judged:
+
+\b
+{candidate.CONTRACT}
+"""
 
 
 def verdict(examination: Examination) -> str:
@@ -124,7 +134,7 @@ def expect_folder(name: str, folder: Path, files: Iterable[str]) -> None:
         raise ValueError(f"{name}: expected a folder to write into, got {folder} ({reason(error)})") from None
 
 
-@app.command()
+@app.command(help=VERIFY)
 def verify(
     claims: Annotated[list[str] | None, typer.Option(help="Ids, repeated or by commas; default all.")] = None,
     examples: Annotated[int, typer.Option(help="Cases per claim.")] = 100,
@@ -133,18 +143,24 @@ def verify(
     hours: Annotated[float | None, typer.Option(help="Go on for this long instead of --examples.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Measure the cases of such a file again.")] = None,
     processes: Annotated[int, typer.Option(help="Processes to use.")] = 2,
+    iteration: Annotated[
+        str | None, typer.Option(help="Try this implementation: module:function, or path/to/file.py:function.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that one call of --iteration may take.")] = 10.0,
 ) -> None:
-    """Measure both sides of every claim on random cases; exit 1 if one behaves otherwise than expected."""
     shown = console()
     with one_line():
+        if iteration is not None:
+            if json is not None or hours is not None or replay is not None:
+                raise ValueError("iteration: expected no json, hours or replay beside it; leave them out")
+            raise typer.Exit(show_trial(shown, iteration, claims or [], examples, seed, time_limit))
         if replay is not None:
             if claims or json is not None or hours is not None:
                 raise ValueError(
                     "replay: expected no claims, json or hours beside it, which it would not use; leave them out"
                 )
             raise typer.Exit(show_replay(shown, replay))
-        ids = [name for text in claims or [] for name in text.split(",") if name]
-        plan = campaign.Plan(select(ids), examples, seed, hours, processes)
+        plan = campaign.Plan(select(by_commas(claims)), examples, seed, hours, processes)
         if json is not None:
             expect_file("json", json)
 
@@ -172,6 +188,30 @@ def verify(
         keep(found)
     as_expected = failure is None and all(e.as_expected for e in found)
     raise typer.Exit(130 if interrupted else int(not as_expected))
+
+
+def by_commas(texts: Iterable[str] | None) -> list[str]:
+    """The ids in an option that may be repeated."""
+    return [name for text in texts or [] for name in text.split(",") if name]
+
+
+def show_trial(shown: Console, named: str, claims: list[str], examples: int, seed: int, seconds: float) -> int:
+    """Hold the claims against an implementation, say which fail and what it behaves like; 1 if it is not DDG."""
+    from theory import trial, trial_report
+
+    plan = campaign.Plan(trial.chosen(by_commas(claims)), examples, seed, processes=1)
+    tried = candidate.load(named)
+    try:
+        with candidate.time_limit(tried, seconds, candidate.leave), activity(shown) as progress:
+            progress("comparing")
+            behaviour = trial_report.behaviour(tried)
+            found = trial.examinations(tried, plan, progress)
+    except KeyboardInterrupt:
+        say(shown, "interrupted")
+        return 130
+    shown.print(table(found))
+    say(shown, trial_report.text(tried, behaviour, found))
+    return int(behaviour.differs or not all(e.as_expected for e in found))
 
 
 def show_replay(shown: Console, path: Path) -> int:
