@@ -23,14 +23,15 @@ SHIFTS = (1, 2, -1, -2)
 def rules(trace: Trace) -> list[list[Variant]]:
     """All rows of METHODS with the numbers that may matter. Those of one list do the same, whatever the trace."""
     found: dict[object, list[Variant]] = {}
-    N = trace.x.shape[1]
+    N, fewest = trace.x.shape[1], trace.network.fewest_samples(trace.x.shape[2:])
     for row in METHODS.values():
         if row.name in NOT_COMPARED:
             continue
         chosen = [row]
         if "micro_batches" in row.options:
             counts = USUAL_PARTS if trace.micro_batches is None else (trace.micro_batches,)
-            chosen = [replace(row, micro_batches=M) for M in counts if M <= N] or [replace(row, micro_batches=N)]
+            chosen = [replace(row, micro_batches=M) for M in counts if fewest <= N // M]
+            chosen = chosen or [replace(row, micro_batches=N // fewest)]
         if "shrink" in row.options and trace.shrink is not None:
             chosen = [replace(each, shrink=trace.shrink) for each in chosen]
         for each in chosen:

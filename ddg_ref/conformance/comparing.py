@@ -68,6 +68,8 @@ class Comparison:
     """The largest tolerance that was asked for."""
     distances: list[tuple[int, float]] = field(default_factory=list)
     """After each update: its iteration, and how far the module's weights are apart over how far they have come."""
+    matched: int = 0
+    """How many updates were equal before the first that was not."""
     same_statistics: bool = True
 
     @property
@@ -160,6 +162,7 @@ class Comparer:
         version = trace.versions[k - 1][number]
         found.distances.append((update.t, _distance(version.params, update.params, trace.initial)))
         if same_bits(version.params, update.params):
+            found.matched += found.first is None
             return
         found.exact = False
         for name, array in update.params.items():
@@ -172,6 +175,7 @@ class Comparer:
                 found.first = Difference(
                     update.t, k, number, update.batch, name, size, allowed, self._same_gradient(update, version.update)
                 )
+        found.matched += found.first is None
 
     def _same_gradient(self, update: Update, recorded: int) -> bool | None:
         if not self.trace.gradients:

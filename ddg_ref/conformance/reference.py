@@ -165,10 +165,7 @@ class Running:
         task = Task(lambda t: (trace.x[t], trace.labels[t]), trace.loss_function, float, trace.T)
         end = trace.T + (pipeline.delay if self.variant.drains else 0)
         with computing():
-            if not self.variant.faults:
-                one_thread.run(pipeline, task, 0, end)
-                return pipeline.stats
-            for t in range(end):
+            for t in range(end):  # so that updates come in the order of iterations
                 one_thread.run(pipeline, task, t, t + 1)
                 for module in reversed(self.modules):
                     self._idle(module, t)

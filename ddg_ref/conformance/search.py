@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
 
+from ddg_ref.computing import computing
 from ddg_ref.conformance.catalogue import everywhere, rules, there
 from ddg_ref.conformance.comparing import Comparer, Comparison, Difference, Tolerance
 from ddg_ref.conformance.faults import Fault
@@ -13,7 +14,7 @@ from ddg_ref.conformance.trace import Trace
 
 LOOSENED = 1000.0
 """How many times the tolerance of its rule a variant may first be away: a fault may make rounding grow faster."""
-MOST_PAIRS = 4000
+MOST_PAIRS = 2000
 """Runs of the reference for pairs of faults."""
 
 
@@ -53,8 +54,9 @@ class Verdict:
 
 
 def _nearness(comparison: Comparison) -> tuple[float, float]:
-    last = comparison.distances[-1][1] if comparison.distances else inf
-    return inf if comparison.first is None else comparison.first.t, -last
+    """How many updates are as the rule has them, and then how small the distances are."""
+    distances = [distance for _, distance in comparison.distances if distance < inf]
+    return comparison.matched, -sum(distances) / len(distances) if distances else -inf
 
 
 def identify(trace: Trace, *, faults: int = 2) -> Verdict:
@@ -64,12 +66,12 @@ def identify(trace: Trace, *, faults: int = 2) -> Verdict:
     have its bits go before those that are equal up to rounding.
     """
     search = _Search(trace)
-    groups = rules(trace)
-    if named := search.exactly(groups):
-        return search.verdict(named)
-    named = [c for group in search.compared for c in group if c.equal]
-    for level in (search.one, search.two)[:faults]:
-        named = named or level()
+    with computing():
+        if named := search.exactly(rules(trace)):
+            return search.verdict(named)
+        named = [c for group in search.compared for c in group if c.equal]
+        for level in (search.one, search.two)[:faults]:
+            named = named or level()
     return search.verdict(named)
 
 
@@ -120,11 +122,9 @@ class _Search:
     def two(self) -> list[Comparison]:
         """What two faults explain: one of them must have moved the first difference, or changed what is there."""
         named: list[Comparison] = []
-        for base, pairs in sorted(
-            ((base, self.pairs(base)) for base in self.bases()), key=lambda p: -_nearness(p[0])[0]
-        ):
+        for base in sorted(self.bases(), key=_nearness, reverse=True):
             tolerance = self.comparer.tolerance(base.variant)
-            for pair in pairs:
+            for pair in self.pairs(base):
                 if self.comparer.runs > MOST_PAIRS:
                     self.searched = f"the search for two faults ended after {MOST_PAIRS} runs of the reference"
                     return named

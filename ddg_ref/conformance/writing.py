@@ -70,8 +70,8 @@ class Recorder:
 
     def batch(self, x: Any, labels: Any) -> None:
         """The next batch: x (N, ...), labels (N,). All have as many samples; images are (N, H, W, C)."""
-        self._x.append(np.array(x, self._dtype))
-        self._labels.append(np.array(labels, np.int64))
+        self._x.append(_copy(x).astype(self._dtype))
+        self._labels.append(_copy(labels).astype(np.int64))
         if self._x[-1].shape != self._x[0].shape or self._labels[-1].shape != self._labels[0].shape:
             raise InputError(
                 f"batch: expected x {self._x[0].shape} as before, got {self._x[-1].shape}; leave out what is smaller"
@@ -126,7 +126,7 @@ class Recorder:
         for name, shape in shapes.items():
             if name not in arrays:
                 raise InputError(f"{kind}: expected an array {name}, got none; name arrays as the layers do")
-            array = np.array(arrays[name])
+            array = _copy(arrays[name])
             turned = array.transpose(self._turned[name]) if self._fits(name, array) else array
             if turned.shape != shape:
                 raise InputError(f"{kind}: {name}: expected shape {shape}, got {turned.shape}; see `layout`")
@@ -135,6 +135,11 @@ class Recorder:
 
     def _fits(self, name: str, array: Array) -> bool:
         return name in self._turned and array.ndim == len(self._turned[name])
+
+
+def _copy(array: Any) -> Array:
+    copied: Array = np.asarray(array).copy()  # in two steps: other libraries' arrays know less of NumPy's
+    return copied
 
 
 def write(trace: Trace, path: str | PathLike[str]) -> None:
