@@ -21,8 +21,8 @@ from ddg_ref.cli.main import app
 from ddg_ref.conformance import Recorder, Trace, identify, read, write
 from ddg_ref.conformance import faults as f
 from ddg_ref.conformance.catalogue import NOT_COMPARED
-from ddg_ref.conformance.comparing import Comparer
-from ddg_ref.conformance.reference import Running, Variant, history
+from ddg_ref.conformance.comparing import ULPS, Comparer
+from ddg_ref.conformance.reference import Noise, Running, Variant, history
 from ddg_ref.conformance.report import lines
 from ddg_ref.errors import InputError
 from ddg_ref.layers import BatchNorm, Conv2d, Flatten, Linear, MaxPool, ReLU, Sequential, Tanh
@@ -160,6 +160,21 @@ def test_a_change_above_rounding_is_none_of_it(dtype):
     assert not verdict.methods
     first = verdict.nearest[0].first
     assert (first.k, first.parameter, first.number) == (2, "2.weight", 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tolerance_holds_what_other_rounding_does(dtype):
+    """Also where it grows: Adam divides by small numbers. A fixed number of units would not."""
+    trace = recorded(Variant(METHODS["ddg"]), optimizer=Adam(), T=20, dtype=dtype, steps=(0.05,))
+    variant, eps = Variant(METHODS["ddg"]), np.finfo(dtype).eps
+    tolerance, far = Comparer(trace).tolerance(variant), 0.0
+    plain = history(trace, variant)
+    for a, b in zip(plain, history(trace, variant, Noise(100, np.dtype(dtype))), strict=True):
+        for name, w in a.params.items():
+            apart = abs(w - b.params[name]).max()
+            assert apart <= tolerance[name][a.number]
+            far = max(far, apart / (ULPS * eps * abs(w).max()))
+    assert far > 2
 
 
 # What differs
