@@ -102,8 +102,8 @@ def there(trace: Trace, variant: Variant, difference: Difference) -> Iterator[Fa
         for kind in f.SINGLE:
             yield kind(module, difference.batch)
     # A second update with the same gradient shows in what comes after it, and there first in the highest module.
-    before = difference.t - 1
-    for k in range(1, trace.K + 1):
-        yield f.Twice(k if trace.K > 1 else None, before - variant.row.lag(k, trace.K))
-    if trace.K > 1:
+    for module in range(1, trace.K + 1) if trace.K > 1 else ():
+        if (batch := difference.t - 1 - variant.row.lag(module, trace.K)) >= 0:
+            yield f.Twice(module, batch)
+    if difference.batch > 0:
         yield f.Twice(None, difference.batch - 1)

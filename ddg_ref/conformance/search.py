@@ -135,14 +135,14 @@ class _Search:
         return named
 
     def pairs(self, base: Comparison) -> Iterator[tuple[Fault, Fault]]:
-        tried, seen = self.alone[base.variant], set()
-        general = [(fault, found) for fault, found in tried if fault in set(everywhere(self.trace, base.variant))]
+        """Of a fault that changed something, and one of the whole run or of a gradient where it still differs."""
+        tried, general = self.alone[base.variant], set(everywhere(self.trace, base.variant))
+        seen: set[frozenset[Fault]] = set()
         for fault, found in tried:
             if found.first is None or not _changes(base.first, found.first):
                 continue
             later = there(self.trace, base.variant, found.first) if _moved(base.first, found.first) else iter(())
-            others = [other for other, _ in (tried if (fault, found) in general else general)]
-            for other in chain(later, others):
+            for other in chain(later, (other for other, _ in tried if fault in general or other in general)):
                 pair = frozenset((fault, other))
                 if len(pair) == 2 and pair not in seen:
                     seen.add(pair)
