@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mpi": {IDEA, "tools"},
     "runs": {IDEA, "tools", "gpu", "guessers", "data", "mpi"},
     "experiments": {IDEA, "tools", "data", "runs"},
-    "cli": {IDEA, "tools", "mpi", "runs", "experiments"},
+    "conformance": {IDEA, "tools", "runs"},
+    "cli": {IDEA, "tools", "mpi", "runs", "experiments", "conformance"},
 }
 """Which folders a folder knows. What a notebook imports, `ddg_ref` itself, and the program know all they need."""
 

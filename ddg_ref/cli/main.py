@@ -6,6 +6,7 @@ from traceback import format_exc
 import typer
 
 from ddg_ref.cli.compare import compare
+from ddg_ref.cli.identify import identify
 from ddg_ref.cli.reproduce import reproduce
 from ddg_ref.cli.schedule import schedules
 from ddg_ref.cli.stopping import Interrupted
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, compare, timeline, reproduce):  # as the help lists them
+for command in (train, compare, timeline, reproduce, identify):  # as the help lists them
     app.command()(command)
 app.add_typer(schedules, name="schedule")
 
