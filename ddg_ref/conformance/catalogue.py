@@ -13,7 +13,12 @@ from ddg_ref.methods import METHODS
 from ddg_ref.optimizers import SGD, Adam
 from ddg_ref.schedules import flush, one_late_per_boundary, two_late_per_boundary
 
-NOT_COMPARED = {"dni": "its synthesizers begin with random weights, which a trace does not hold"}
+NOT_COMPARED = {
+    "dni": "its synthesizers begin with random weights, which a trace does not hold",
+    **dict.fromkeys(
+        ("spectrain", "spike", "async-nesterov"), "a trace does not say how an optimizer is corrected for a delay"
+    ),
+}
 """Rows that no trace can be compared with, and why."""
 USUAL_PARTS = (2, 4)
 """Micro-batches, where a trace does not say how many."""

@@ -98,9 +98,9 @@ class Altered(Module):
         self._memories: list[dict[str, Any]] = [{} for _ in variant.faults]
         self.batches = self.number = 0
 
-    def forward(self, number: int, x: Array) -> Array:
-        old = self.stats
-        y = super().forward(number, x)
+    def forward(self, number: int, x: Array, gamma: float = 0.0) -> Array:
+        old, sizes = self.stats, self._run.trace.step_sizes
+        y = super().forward(number, x, sizes[min(int(gamma), len(sizes) - 1)])
         if old and self._run.variant.faults:
 
             def again(stats: Params) -> Params:
