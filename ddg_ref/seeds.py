@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     """The order of the bundled digits."""
     TEST_SPLIT = 7
     """Which samples of a user's own data are for testing."""
+    NOISE = 8
+    """Disturbances as large as rounding, by which the tolerance of a trace is found."""
 
 
 def generator(purpose: Purpose, seed: int, *numbers: int) -> np.random.Generator:

@@ -17,6 +17,7 @@ from ddg_ref.errors import DivergenceError
 from ddg_ref.methods import Method
 from ddg_ref.modules import Module, Pipeline
 from ddg_ref.optimizers import OptimizerState
+from ddg_ref.seeds import Purpose, generator
 from ddg_ref.task import Task
 from ddg_ref.workers import one_thread
 
@@ -66,7 +67,7 @@ class Noise:
     """Disturbs what is computed by about as much as rounding does: by parts of the largest entry. Zeros stay zero."""
 
     def __init__(self, seed: int, dtype: np.dtype[np.floating]) -> None:
-        self._rng, self._size = np.random.default_rng(seed), float(np.finfo(dtype).eps)
+        self._rng, self._size = generator(Purpose.NOISE, seed), float(np.finfo(dtype).eps)
 
     def __call__(self, x: Array) -> Array:
         if not x.size:
