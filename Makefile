@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 GPU_OUT ?= runs/gpu
 
-.PHONY: demo test lint types check lessons book browser exercises grade gpu-check clean
+.PHONY: demo test lint types check slow lessons book browser exercises grade gpu-check clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -20,7 +20,10 @@ types: $(VENV)/developer
 	$(BIN)/mypy
 
 check: $(VENV)/developer
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+slow: $(VENV)/developer
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # With a Python that has CuPy already, or else with the virtual environment.
 gpu-check:

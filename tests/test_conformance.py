@@ -34,6 +34,8 @@ from ddg_ref.step_sizes import Constant
 from ddg_ref.task import Task
 from ddg_ref.workers import one_thread
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 8 << 20
 DEEP = [Linear(3, 4), Tanh(), Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 3)]
 IMAGES = [Conv2d(1, 2, padding=1), ReLU(), MaxPool(2), Flatten(), Linear(8, 3)]

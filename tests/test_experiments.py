@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -186,7 +186,8 @@ def test_a_killed_process_is_named_in_one_line(tmp_path):
 
     def progress(done):
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that has just ended by itself
+                os.kill(process.pid, signal.SIGKILL)
 
     watch.progress = progress
     with pytest.raises(WorkerError, match=r"^a process that trains was killed; the same command goes on$"):

@@ -22,7 +22,7 @@ from ddg_ref import Config, train
 from ddg_ref.runs import checkpoints, rundir
 from ddg_ref.runs.training import Training
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 TRAIN = (sys.executable, "-W", "error", "-m", "ddg_ref", "train")
 MPI = (*SMALL, "--modules", "2", "--engine", "mpi")

@@ -46,7 +46,9 @@ def test_what_is_left_running_is_reported_and_what_has_ended_is_not(shell):
     shell.user_ns["end"] = end
     shell.run_cell("import threading\nthreading.Thread(target=end.wait, name='mine').start()")
     end.set()
-    assert shell.payload_manager.read_payload() == [{"source": kernel.LEFT_RUNNING, "text": "thread mine"}]
+    (payload,) = shell.payload_manager.read_payload()
+    assert payload["source"] == kernel.LEFT_RUNNING
+    assert "thread mine" in payload["text"]  # beside processes that the tests themselves may have
     shell.payload_manager.clear_payload()
     shell.run_cell("brief = threading.Thread(target=int)\nbrief.start()\nbrief.join()")
-    assert shell.payload_manager.read_payload() == []
+    assert not any("thread" in payload["text"] for payload in shell.payload_manager.read_payload())

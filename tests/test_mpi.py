@@ -213,10 +213,10 @@ TOLD = """
 from ddg_ref.modules import Module
 forward = Module.forward
 
-def told(self, batch, x):
+def told(self, batch, x, gamma=0.0):
     if batch == 21:
         {kill}
-    return forward(self, batch, x)
+    return forward(self, batch, x, gamma)
 
 Module.forward = told
 cli.main()

@@ -126,6 +126,8 @@ class Config:
         for name in ("data_dir", "download"):
             if getattr(self, name) and self.data not in OFFICIAL:
                 raise InputError(f"{name}: data {self.data} has no such option; leave it out")
+        if self.data_dir == "":
+            raise InputError("data_dir: expected the name of a directory, got an empty one; say . for this one")
         if not (isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr: expected a finite number > 0, got {self.lr}; 0.05 is a start")
         for name in ("modules", "batch_size", "checkpoint_every", "micro_batches", "synthesizer_width"):

@@ -14,6 +14,8 @@ import pytest
 from theory import bounds, certificates, conjectures, windows
 from theory.certificates import fault, from_json, semidefinite, to_json
 
+pytestmark = pytest.mark.slow
+
 KEPT = certificates.read(certificates.KEPT)
 SMALL = [c for c in KEPT if c.T <= 6]
 NAMES = [f"{c.K}-{c.T}-{c.step}" for c in KEPT]

@@ -19,6 +19,8 @@ from theory.examine import Examination, examine
 from theory.matrix import NOT_NOTICED, ONE, STATED, WRONG, bounds_in_k
 from theory.problems import split
 
+pytestmark = pytest.mark.slow
+
 TIGHT = (
     *("distance", "lemma-v", "lemma-v-half", "back-to-w", "theorem-1-lin", "theorem-1-sharp"),
     *("theorem-2-shifted", "theorem-2-weighted", "lyapunov", "theorem-d0", "theorem-d", "quadratic-stable"),

@@ -22,6 +22,8 @@ from theory.problems import split
 from theory.recipes import Recipe, RecipeCase, all_orders, sample_lipschitz
 from theory.wrong import uphill
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("logistic", K=3, n=2, T=4, steps="constant", gamma_L=0.3, start=1.0, seed=4)
 HEAVY, NESTEROV = RecipeCase(CASE, Recipe(0.6)), RecipeCase(CASE, Recipe(0.6, nesterov=True))
 DECAYED = RecipeCase(CASE, Recipe(0.3, decay=0.02))

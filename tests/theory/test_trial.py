@@ -27,6 +27,8 @@ from theory.optimizers import SGD
 from theory.steps import KINDS
 from theory.wrong import CATALOGUE, early_steps
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(iterations.__file__)
 ROOT = Path(__file__).parents[2]
 
