@@ -16,7 +16,7 @@ class StashedModule(Module):
         vars(self).update(vars(module))
         self.stash = stash
 
-    def forward(self, batch: int, x: Array) -> Array:
+    def forward(self, batch: int, x: Array, gamma: float = 0.0) -> Array:
         y, cache = self.layers.forward(self.params, x)
         self.stash.put(batch, self.params, cache)
         return y
