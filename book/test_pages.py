@@ -140,6 +140,9 @@ def test_page_is_whole(page, address, driver):
                 and driver.execute_script("return document.readyState") == "complete"
             )
         )
+    WebDriverWait(driver, 30).until(  # a page may be laid out only after it has been loaded
+        lambda driver: driver.execute_script("return document.body !== null && document.body.innerText.length > 0")
+    )
     state = driver.execute_async_script(SETTLED)
     assert state["text"] > 0
     assert not state["unset"]
