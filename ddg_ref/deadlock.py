@@ -22,6 +22,7 @@ from ddg_ref.schedules import (
     Schedule,
     endless,
     existing,
+    in_iteration,
     one_each,
     parts,
     source,
@@ -31,7 +32,7 @@ from ddg_ref.schedules import (
 from ddg_ref.versions import Life, settled
 
 Steps: TypeAlias = Sequence[Sequence[tuple[int, Action]]]
-"""One iteration of a `Plan`."""
+"""What each worker does in one iteration."""
 
 Room: TypeAlias = Callable[[int, int], float]
 """How many messages may wait from module a to module b."""
@@ -173,7 +174,7 @@ def check(
     for k in range(1, K + 1):
         _check_form(schedule, k, K, M)
     workers = programs or one_each(schedule, K, M)
-    room = between_workers([own(0) for own in workers], capacity if callable(capacity) else lambda a, b: capacity)
+    room = between_workers(in_iteration(workers, 0), capacity if callable(capacity) else lambda a, b: capacity)
     channels, modules = Channels(room), [Life(k, M) for k in range(1, K + 1)]
     seen: dict[State, int] = {}
     most: dict[tuple[int, int], int] = {}
@@ -231,7 +232,7 @@ def rooms(
         else:
             break
     workers = programs or one_each(schedule, K, M)
-    found = between_workers([own(0) for own in workers], lambda a, b: room[a, b])
+    found = between_workers(in_iteration(workers, 0), lambda a, b: room[a, b])
     return [(found(k, k + 1), found(k + 1, k)) for k in range(1, K)]
 
 

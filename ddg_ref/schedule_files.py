@@ -28,7 +28,7 @@ import numpy as np
 from ddg_ref.deadlock import Room, check, perform_flush
 from ddg_ref.errors import InputError, ScheduleError, reason, shown
 from ddg_ref.periods import Times
-from ddg_ref.schedules import Action, Kind, Program, Schedule, parts, plan_of, text
+from ddg_ref.schedules import Action, Kind, Program, Schedule, in_iteration, one_each, parts, text
 from ddg_ref.simulation import simulate
 
 LARGEST = 1 << 19
@@ -125,10 +125,6 @@ class ScheduleFile:
         own = [(k, action._replace(number=action.number + t * self.M)) for k, action in cells]
         return [*own, *((k, Action("U", t)) for k in sorted({k for k, _ in cells}))]
 
-    def plan(self, t: int) -> list[list[tuple[int, Action]]]:
-        """What each rank does in iteration t, with the updates."""
-        return [list(program(t)) for program in self.programs]
-
     def __call__(self, k: int, K: int, t: int, M: int) -> list[Action]:
         """What module k does in iteration t. Raises ScheduleError for another number of micro-batches, or no such k."""
         if M != self.M or not 1 <= k <= self.K:
@@ -156,7 +152,7 @@ class ScheduleFile:
 
         Nothing is left in the channels after a flush, so one iteration is as good as all.
         """
-        perform_flush(self.plan(0), self.K, room)
+        perform_flush(in_iteration(self.programs, 0), self.K, room)
 
     def expect_runnable(self) -> None:
         """Raise ScheduleError, one line, if this is more than the engines can run."""
@@ -235,7 +231,7 @@ def flushed(schedule: Schedule, K: int, M: int) -> ScheduleFile:
             )
     step = np.full(K, float(M))
     rows = []
-    for bars in simulate(plan_of(schedule, K, M), Times(step, step, parts=M), 1):
+    for bars in simulate(one_each(schedule, K, M), Times(step, step, parts=M), 1):
         cells: list[Cell] = []
         for bar in bars[:-1]:
             cells += [None] * (round(bar.start) - len(cells))

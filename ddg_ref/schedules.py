@@ -27,7 +27,7 @@ class Action(NamedTuple):
     B   backward pass: takes the error gradient from the right, gives its own to the left.
     I   the half of a backward pass that others wait for, the error gradient: as B, but without parameter gradients.
     W   the other half, at any time later: these.
-    U   update with the gradients of all backward passes since the last one.
+    U   update with the gradients of all micro-batches of a batch.
     G   backward pass on a guess of the error gradient: as B, but nothing is taken.
     L   what makes the guesses learns from the error gradient, which it takes from the right.
 
@@ -40,13 +40,9 @@ class Action(NamedTuple):
 
 Schedule: TypeAlias = Callable[[int, int, int, int], Sequence[Action]]
 
-Plan: TypeAlias = Callable[[int], Sequence[Sequence[tuple[int, Action]]]]
-"""What the workers do in iteration t: for each of them (module, action), one after the other. A worker may have several
-modules, and each module has one worker."""
-
-
 Program: TypeAlias = Callable[[int], Sequence[tuple[int, Action]]]
-"""What one worker does in iteration t: (module, action), one after the other."""
+"""What one worker does in iteration t: (module, action), one after the other. It may have several modules, and each
+module has one worker."""
 
 
 def one_each(schedule: Schedule, K: int, M: int) -> list[Program]:
@@ -58,14 +54,14 @@ def one_each(schedule: Schedule, K: int, M: int) -> list[Program]:
     return [partial(program, k) for k in range(1, K + 1)]
 
 
+def in_iteration(programs: Sequence[Program], t: int) -> list[Sequence[tuple[int, Action]]]:
+    """What each worker does in iteration t."""
+    return [program(t) for program in programs]
+
+
 def owners(programs: Sequence[Program]) -> dict[int, int]:
     """Which worker, counted from 0, has which module."""
     return {k: worker for worker, program in enumerate(programs) for k, _ in program(0)}
-
-
-def plan_of(schedule: Schedule, K: int, M: int) -> Plan:
-    """One worker for each module."""
-    return lambda t: [program(t) for program in one_each(schedule, K, M)]
 
 
 def parts(batch: int, micro_batches: int) -> range:
@@ -146,12 +142,9 @@ def guessing(k: int, K: int, t: int, M: int) -> list[Action]:
 
 def existing(actions: Sequence[Action], M: int, count: Callable[[int], int]) -> list[Action]:
     """Those of `actions` whose batch has such a part: batch b has count(b) of them, none if there is no such batch."""
-    found = []
-    for action in actions:
-        batch, part = (action.number, 0) if action.kind == "U" else divmod(action.number, M)
-        if part < count(batch):
-            found.append(action)
-    return found
+    places = [(action.number, 0) if action.kind == "U" else divmod(action.number, M) for action in actions]
+    parts_of = {batch: count(batch) for batch in {batch for batch, _ in places}}  # it may have to look at the batch
+    return [action for action, (batch, part) in zip(actions, places, strict=True) if part < parts_of[batch]]
 
 
 def endless(M: int) -> Callable[[int], int]:

@@ -7,6 +7,7 @@ any order in which they can happen: one pass over them, however many modules the
 """
 
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from ddg_ref.deadlock import Channels, Operation, Room, Steps, between_workers, operations, walk
 from ddg_ref.errors import InputError, whole
 from ddg_ref.periods import Array, Times
-from ddg_ref.schedules import Action, Plan, endless, existing, source, target
+from ddg_ref.schedules import Action, Program, endless, existing, in_iteration, owners, source, target
 
 OPERATIONS = 1_000_000
 """So many are played, at most, to see a schedule repeat itself: some seconds."""
@@ -39,7 +40,7 @@ def boundless(a: int, b: int) -> float:
 
 
 def simulate(
-    plan: Plan, times: Times, iterations: int, *, room: Room = boundless, full: bool = False
+    programs: Sequence[Program], times: Times, iterations: int, *, room: Room = boundless, full: bool = False
 ) -> list[list[Bar]]:
     """What each worker does in the first iterations, in its order.
 
@@ -48,20 +49,18 @@ def simulate(
     ScheduleError if the workers come to wait for each other.
     """
     K, M = times.K, times.parts
-    planned = [plan(t) for t in range(whole("iterations", iterations, 1))]
-    worker_of = {k: worker for worker, program in enumerate(planned[0]) for k, _ in program}
+    whole("iterations", iterations, 1)
+    worker_of, steps = owners(programs), in_iteration(programs, 0)
     links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
-    before = {link: _before(planned[0], link, K, M) if full else [] for link in links}
-    programs: list[list[Operation]] = []
-    for worker in range(len(planned[0])):
-        programs.append([])
-        for t, programs_of_t in enumerate(planned):
-            program = programs_of_t[worker]
-            if not full:
-                program = [(k, action) for k, action in program if existing([action], M, endless(M))]
-            programs[-1].extend(operations(K, t, program))
+    before = {link: _before(steps, link, K, M) if full else [] for link in links}
+    todo: list[list[Operation]] = []
+    for program in programs:
+        todo.append([])
+        for t in range(iterations):
+            planned = [(k, action) for k, action in program(t) if full or existing([action], M, endless(M))]
+            todo[-1].extend(operations(K, t, planned))
 
-    channels = Channels(between_workers(planned[0], room))
+    channels = Channels(between_workers(steps, room))
     channels.waiting |= {link: deque(numbers) for link, numbers in before.items()}
     arrivals = {link: deque([0.0] * len(numbers)) for link, numbers in before.items()}
     given = {link: len(numbers) for link, numbers in before.items()}
@@ -69,7 +68,7 @@ def simulate(
     clock = [0.0] * len(programs)
     bars: list[list[Bar]] = [[] for _ in programs]
     durations: dict[tuple[int, str], float] = {}
-    for does, (k, t, action), neighbour in walk(programs, channels):
+    for does, (k, t, action), neighbour in walk(todo, channels):
         worker = worker_of[k]
         now = clock[worker]
         if does == "take":
@@ -135,12 +134,12 @@ class Pace:
         return self.on_one_device / self.period
 
 
-def pace(plan: Plan, times: Times, *, room: Room = boundless) -> Pace:
+def pace(programs: Sequence[Program], times: Times, *, room: Room = boundless) -> Pace:
     """The steady state: the simulation goes on until it repeats itself, later by the same time for all actions.
 
     Raises InputError if nothing takes time, and ScheduleError as `simulate`.
     """
-    steps = plan(0)
+    steps = in_iteration(programs, 0)
     busy = tuple(sum(times.of(k, action.kind) for k, action in program) for program in steps)
     if not any(busy):
         raise InputError("times: expected some work, got none; give forward or backward times > 0")
@@ -148,7 +147,7 @@ def pace(plan: Plan, times: Times, *, room: Room = boundless) -> Pace:
     memory = _memory(steps, times.K, times.parts, room)
     iterations = 4 * memory
     while True:
-        bars = simulate(plan, times, iterations, room=room, full=True)
+        bars = simulate(programs, times, iterations, room=room, full=True)
         stops = np.hstack([np.reshape([bar.stop for bar in own], (iterations, -1)) for own in bars if own])
         found = _repetition(stops, memory)
         if found is not None or 2 * iterations * count > OPERATIONS / 2:

@@ -82,7 +82,7 @@ def row(name: str) -> list[str]:
     each = K // DEVICES
     forward, error, weights = (np.full(K, PARTS * time / each) for time in TIMES.values())
     times = Times(forward, error + weights, parts=M, error=error)
-    found = pace(lambda t: [program(t) for program in programs], times)
+    found = pace(programs, times)
     held = [holds(program, M, settled(K)) for program in programs]
     return [
         f"`{name}`",

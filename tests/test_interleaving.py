@@ -11,7 +11,7 @@ from ddg_ref.interleaving import interleaved, zero_bubble
 from ddg_ref.methods import METHODS
 from ddg_ref.periods import Times
 from ddg_ref.schedule_files import flushed
-from ddg_ref.schedules import one_forward_one_backward
+from ddg_ref.schedules import in_iteration, one_forward_one_backward
 from ddg_ref.simulation import pace
 from docs import schedules as page
 
@@ -23,7 +23,7 @@ def idle(file, F, I, W):  # noqa: E741
     """For how long each rank waits in an iteration, when a micro-batch takes so long on a rank."""
     each = file.K // len(file.rows)
     forward, error, weights = (np.full(file.K, file.M * time / each) for time in (F, I, W))
-    found = pace(file.plan, Times(forward, error + weights, parts=file.M, error=error))
+    found = pace(file.programs, Times(forward, error + weights, parts=file.M, error=error))
     assert found.exact
     return found.period - np.array(found.busy)
 
@@ -85,12 +85,13 @@ def test_the_bubbles_of_the_files_of_pytorch(name):
 def test_the_order_is_that_of_pytorch(name):
     file = file_of(name)
     ours = interleaved(len(file.rows), 2, file.M)
-    assert ours.plan(0) == file.plan(0)
+    assert in_iteration(ours.programs, 0) == in_iteration(file.programs, 0)
 
 
 @pytest.mark.parametrize("R", [1, 2, 3, 5])
 def test_one_stage_on_each_rank_is_1f1b(R):
-    assert interleaved(R, 1, 2 * R).plan(0) == flushed(one_forward_one_backward, R, 2 * R).plan(0)
+    ours, theirs = interleaved(R, 1, 2 * R), flushed(one_forward_one_backward, R, 2 * R)
+    assert in_iteration(ours.programs, 0) == in_iteration(theirs.programs, 0)
 
 
 def test_whole_rounds_only():

@@ -45,7 +45,7 @@ def test_it_is_read_and_nobody_blocks(name):
     kind, ranks, micro_batches = name.split("-")
     stages = 1 if kind == "GPipe" else 2
     assert (len(file.rows), file.K, file.M) == (int(ranks), stages * int(ranks), int(micro_batches))
-    assert {action.kind for own in file.plan(0) for _, action in own} == KINDS[kind] | {"U"}
+    assert {action.kind for own in file.programs for _, action in own(0)} == KINDS[kind] | {"U"}
     file.check(lambda a, b: 2)
     file.expect_runnable()
     assert parse(file.text()) == file

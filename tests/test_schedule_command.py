@@ -98,7 +98,7 @@ def test_show_draws_every_row_of_the_table(ddg, name):
 def test_a_diagram_is_wrapped_and_true_to_scale():
     subject = Subject.of("gpipe", 3, 4)
     times = times_of(subject, 0.0, forward="1,2,3", backward="2", update="0.5", learn="0")
-    bars = simulate(subject.plan, times, 2)
+    bars = simulate(subject.programs, times, 2)
     whole = diagram(bars, labels_of(subject), 10_000)
     wrapped = diagram(bars, labels_of(subject), 60)
     assert len(whole) == 4
@@ -117,7 +117,7 @@ def test_a_diagram_is_wrapped_and_true_to_scale():
 def test_a_diagram_stays_finite_where_times_differ_much():
     subject = Subject.of("ddg", 2)
     times = times_of(subject, 0.0, forward="1e-9", backward="1000", update="0", learn="0")
-    rows = diagram(simulate(subject.plan, times, 5), labels_of(subject), 100)
+    rows = diagram(simulate(subject.programs, times, 5), labels_of(subject), 100)
     assert max(map(len, rows)) <= 100
     assert len(rows) < 200
 
@@ -137,7 +137,7 @@ def test_a_schedule_is_drawn(ddg, tmp_path, path, suffix):
 
 
 def test_each_bar_is_labelled():
-    bars = simulate(Subject.of("gpipe", 2, 2).plan, ordinary_times("gpipe", 2, 2), 1)
+    bars = simulate(Subject.of("gpipe", 2, 2).programs, ordinary_times("gpipe", 2, 2), 1)
     figure = plots.schedule(bars, ["a", "b"], lambda bar: f"{bar.action.kind}{bar.action.number}")
     labels = sorted(text.get_text() for text in figure.axes[0].texts)
     assert labels == sorted(["F0", "F1", "B0", "B1"] * 2)

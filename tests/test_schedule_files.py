@@ -8,7 +8,7 @@ from ddg_ref import deadlock, versions
 from ddg_ref.errors import InputError, ScheduleError
 from ddg_ref.methods import METHODS
 from ddg_ref.schedule_files import LARGEST, ScheduleFile, flushed, parse, read
-from ddg_ref.schedules import Action, flush, one_forward_one_backward, plan_of
+from ddg_ref.schedules import Action, flush, in_iteration, one_each, one_forward_one_backward
 
 GPIPE = "0F0,0F1,,,0B0,0B1\n,1F0,1F1,1B0,1B1\n"
 ZERO_BUBBLE = "0F0,0F1,,0I0,0W0,0I1,0W1\n,1F0,1I0,1F1,1I1,1W0,1W1\n"
@@ -46,7 +46,7 @@ def test_what_a_row_of_the_table_does_is_written_and_read_back(name, M, K):
     found = parse(flushed(schedule, K, M).text())
     assert (found.K, found.M) == (K, M)
     for t in (0, 3):
-        assert found.plan(t) == plan_of(schedule, K, M)(t)
+        assert in_iteration(found.programs, t) == in_iteration(one_each(schedule, K, M), t)
         assert [found(k, K, t, M) for k in range(1, K + 1)] == [list(schedule(k, K, t, M)) for k in range(1, K + 1)]
     assert deadlock.check(found, K, M) == deadlock.check(schedule, K, M)
     for k in range(1, K + 1):

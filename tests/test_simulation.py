@@ -17,9 +17,9 @@ from ddg_ref.periods import Times, period
 from ddg_ref.schedules import (
     Action,
     flush,
+    one_each,
     one_forward_one_backward,
     parts,
-    plan_of,
     source,
     target,
     text,
@@ -38,7 +38,7 @@ KNOWN = {
 
 
 def plan(name, K, M=1):
-    return plan_of(METHODS[name].schedule, K, M)
+    return one_each(METHODS[name].schedule, K, M)
 
 
 @st.composite
@@ -110,7 +110,7 @@ def test_nobody_waits_for_more_or_less_than_must_be(drawn, capacity, full, seed)
     rng = np.random.default_rng(seed)
     forward, backward, update, learn = rng.uniform(0.1, 3.0, size=(4, K))
     given = Times(forward, backward, rng.choice([0.0, 0.7]), update, M, learn)
-    bars = simulate(plan_of(row.schedule, K, M), given, 8, room=lambda a, b: capacity, full=full)
+    bars = simulate(one_each(row.schedule, K, M), given, 8, room=lambda a, b: capacity, full=full)
     moved = {
         (link, bar.action.number): bar
         for own in bars
@@ -136,7 +136,7 @@ def test_what_blocks_the_simulation_is_refused_by_the_check(drawn, capacity):
     row, K = drawn
     given = Times(np.ones(K), np.ones(K), parts=row.micro_batches)
     try:
-        simulate(plan_of(row.schedule, K, row.micro_batches), given, 3 * K, room=lambda a, b: capacity)
+        simulate(one_each(row.schedule, K, row.micro_batches), given, 3 * K, room=lambda a, b: capacity)
     except ScheduleError:
         with pytest.raises(ScheduleError):
             check(row.schedule, K, row.micro_batches, capacity)
@@ -149,7 +149,7 @@ def test_workers_that_block_each_other_are_named():
         return own if k == 1 else flush(k, K, t, M)
 
     with pytest.raises(ScheduleError, match=r"0B0 \(module 1, iteration 0\) can never happen: it waits for the error"):
-        simulate(plan_of(early, 2, 2), Times(np.ones(2), np.ones(2), parts=2), 1)
+        simulate(one_each(early, 2, 2), Times(np.ones(2), np.ones(2), parts=2), 1)
 
 
 @settings(derandomize=True, deadline=None, max_examples=40, database=None)
@@ -165,9 +165,9 @@ def test_channels_that_are_large_enough_make_nobody_wait(data, case):
 def test_a_channel_that_is_too_small_costs_time():
     """With room for one message, module 1 can give the second activation when the first one is taken."""
     given = Times([1.0, 10.0], [1.0, 10.0], parts=1)
-    first, _ = simulate(plan_of(flush, 2, 4), replace(given, parts=4), 1, room=lambda a, b: 1)
+    first, _ = simulate(one_each(flush, 2, 4), replace(given, parts=4), 1, room=lambda a, b: 1)
     assert starts(first)[:4] == ["0F0@0", "0F1@0.25", "0F2@0.5", "0F3@2.75"]
-    first, _ = simulate(plan_of(flush, 2, 4), replace(given, parts=4), 1)
+    first, _ = simulate(one_each(flush, 2, 4), replace(given, parts=4), 1)
     assert starts(first)[:4] == ["0F0@0", "0F1@0.25", "0F2@0.5", "0F3@0.75"]
 
 
@@ -178,19 +178,19 @@ def test_two_halves_of_a_backward_pass():
         return [Action("F", t), Action("I", t), Action("W", t), Action("U", t)]
 
     given = Times([1.0, 1.0], [3.0, 3.0], error=[1.0, 1.0])
-    first, second = simulate(plan_of(halves, 2, 1), given, 1)
+    first, second = simulate(one_each(halves, 2, 1), given, 1)
     assert starts(second) == ["1F0@1", "1I0@2", "1W0@3", "1U0@5"]
     assert starts(first) == ["0F0@0", "0I0@3", "0W0@4", "0U0@6"]
     assert check(halves, 2).period == 1
-    halved = simulate(plan_of(halves, 2, 1), replace(given, error=[]), 1)[1]
+    halved = simulate(one_each(halves, 2, 1), replace(given, error=[]), 1)[1]
     assert starts(halved) == ["1F0@1", "1I0@2", "1W0@3.5", "1U0@5"]
 
 
 def test_two_modules_of_one_worker_need_no_link():
     def both(t):
-        return [[(1, Action("F", t)), (2, Action("F", t)), (2, Action("B", t)), (1, Action("B", t))]]
+        return [(1, Action("F", t)), (2, Action("F", t)), (2, Action("B", t)), (1, Action("B", t))]
 
-    bars = simulate(both, Times([1.0, 2.0], [3.0, 4.0], latency=5.0), 2, room=lambda a, b: 0)[0]
+    bars = simulate([both], Times([1.0, 2.0], [3.0, 4.0], latency=5.0), 2, room=lambda a, b: 0)[0]
     assert starts(bars) == ["0F0@0", "1F0@1", "1B0@3", "0B0@7", "0F1@10", "1F1@11", "1B1@13", "0B1@17"]
 
 
@@ -209,7 +209,7 @@ def test_a_thousand_modules(name, M):
 def test_a_pace_that_is_not_seen_to_repeat_itself_says_so(monkeypatch):
     """Module 1 is a little faster than module 2, and by that much it gets ahead each time until it must wait."""
     monkeypatch.setattr("ddg_ref.simulation.OPERATIONS", 1000)
-    found = pace(plan_of(two_late_per_boundary, 2, 1), Times([1.0, 1.0], [1.9999, 2.0]))
+    found = pace(one_each(two_late_per_boundary, 2, 1), Times([1.0, 1.0], [1.9999, 2.0]))
     assert not found.exact
     assert found.period == pytest.approx(3.0, rel=1e-9)
 
@@ -232,7 +232,7 @@ def test_a_full_pipeline_holds_what_was_given_before():
             return one_forward_one_backward(k, K, t, M)
         return [Action("F", a), Action("F", b), Action("B", b - M), Action("B", a), Action("U", t)]
 
-    first, second = simulate(plan_of(half_late, 2, 2), Times([2.0, 2.0], [4.0, 4.0], parts=2), 2, full=True)
+    first, second = simulate(one_each(half_late, 2, 2), Times([2.0, 2.0], [4.0, 4.0], parts=2), 2, full=True)
     assert starts(first)[:5] == ["0F0@0", "0F1@1", "0B-1@2", "0B0@4", "0U0@6"]
     assert starts(second)[:5] == ["1F0@1", "1B0@2", "1F1@4", "1B1@5", "1U0@7"]
     assert starts(first)[5:] == ["0F2@6", "0F3@7", "0B1@8", "0B2@10", "0U1@12"]

@@ -18,7 +18,7 @@ from ddg_ref.periods import Times
 from ddg_ref.runs import plots
 from ddg_ref.runs.config import FROM_FILE
 from ddg_ref.schedule_files import ScheduleFile
-from ddg_ref.schedules import Plan, Schedule, plan_of, text
+from ddg_ref.schedules import Program, Schedule, one_each, owners, text
 from ddg_ref.simulation import Bar, pace, simulate
 from ddg_ref.tools.files import write_figure, write_new
 
@@ -39,7 +39,7 @@ class Subject:
     schedule: Schedule
     K: int
     M: int
-    plan: Plan
+    programs: Sequence[Program]
     file: ScheduleFile | None = None
 
     @staticmethod
@@ -48,7 +48,7 @@ class Subject:
         if what in NAMED:
             K, M = MODULES if modules is None else modules, MODULES if micro_batches is None else micro_batches
             file = NAMED[what](K, M)
-            return Subject(what, file, file.K, file.M, file.plan, file)
+            return Subject(what, file, file.K, file.M, file.programs, file)
         if what not in METHODS:
             if not exists(what) and not Path(what).suffix:
                 choose("schedule", what, [*METHODS, *NAMED, "the path of a file"])
@@ -56,12 +56,12 @@ class Subject:
             for name, given, own in (("modules", modules, file.K), ("micro_batches", micro_batches, file.M)):
                 if given is not None and given != own:
                     raise InputError(f"{name}: expected {own}, as in {what}, got {given}; leave it out")
-            return Subject(Path(what).name, file, file.K, file.M, file.plan, file)
+            return Subject(Path(what).name, file, file.K, file.M, file.programs, file)
         row, K = METHODS[what], whole("modules", MODULES if modules is None else modules, 1)
         M = whole("micro_batches", row.micro_batches if micro_batches is None else micro_batches, 1)
         if row.micro_batches != M and "micro_batches" not in row.options:
             raise InputError(f"micro_batches: method {what} has no such option; leave it out")
-        return Subject(what, row.schedule, K, M, plan_of(row.schedule, K, M))
+        return Subject(what, row.schedule, K, M, one_each(row.schedule, K, M))
 
     def verdict(self, capacity: int) -> list[str]:
         """Why nobody ever blocks, in a line or two. Raises ScheduleError, which says who does."""
@@ -85,7 +85,7 @@ class Subject:
 
     def iterations(self) -> int:
         """So many show what there is to see: one with a flush, else the warm-up of module 1 and three more."""
-        goes_back = [action.number for own in self.plan(0) for _, action in own if action.kind not in "FU"]
+        goes_back = [action.number for own in self.programs for _, action in own(0) if action.kind not in "FU"]
         behind = -min(goes_back) // self.M
         return behind + 3 if behind else 1
 
@@ -153,10 +153,10 @@ def _namer(bars: Sequence[Sequence[Bar]]) -> Callable[[Bar], str]:
 
 def labels_of(subject: Subject) -> list[str]:
     """What the rows of a diagram are called."""
-    owners = [sorted({k for k, _ in own}) for own in subject.plan(0)]
-    if all(len(own) == 1 for own in owners):
-        return [f"module {own[0]}" for own in owners]
-    return [f"rank {rank}" for rank in range(len(owners))]
+    crews = [sorted({k for k, _ in own(0)}) for own in subject.programs]
+    if all(len(crew) == 1 for crew in crews):
+        return [f"module {crew[0]}" for crew in crews]
+    return [f"rank {rank}" for rank in range(len(crews))]
 
 
 class Shown(NamedTuple):
@@ -175,12 +175,12 @@ def show(subject: Subject, times: Times, capacity: int, iterations: int | None, 
         return capacity
 
     verdict = subject.verdict(capacity)
-    bars = simulate(subject.plan, times, subject.iterations() if iterations is None else iterations, room=room)
-    found, labels = pace(subject.plan, times, room=room), labels_of(subject)
+    bars = simulate(subject.programs, times, subject.iterations() if iterations is None else iterations, room=room)
+    found, labels = pace(subject.programs, times, room=room), labels_of(subject)
     table = Table(box=None, pad_edge=False)
     for name in ("module", "on", "delay", "weights kept", "in flight", "idle %"):
         table.add_column(name, justify="right")
-    worker_of = {k: worker for worker, own in enumerate(subject.plan(0)) for k, _ in own}
+    worker_of = owners(subject.programs)
     for k in range(1, subject.K + 1):
         held = versions.held(subject.schedule, k, subject.K, subject.M)
         delay = versions.delay(subject.schedule, k, subject.K, subject.M)
