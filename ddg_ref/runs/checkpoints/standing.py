@@ -22,7 +22,7 @@ class Standing(NamedTuple):
     """Those whose gradients wait for an update."""
 
 
-def standing(schedule: Schedule, k: int, K: int, M: int, t: int, batches: int, count: Callable[[int], int]) -> Standing:
+def standing(schedule: Schedule, k: int, K: int, M: int, t: int, count: Callable[[int], int], batches: int) -> Standing:
     """Where module k stands before iteration t of a run over so many batches, of which batch b has count(b) parts.
 
     What a schedule begins it has done with some iterations later (`settled`), so older ones are only counted.

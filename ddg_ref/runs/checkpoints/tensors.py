@@ -15,6 +15,7 @@ from ddg_ref.modules import Module
 from ddg_ref.runs.checkpoints.standing import Standing, messages, standing
 from ddg_ref.runs.run import Record
 from ddg_ref.runs.training import Training
+from ddg_ref.schedules import Schedule
 from ddg_ref.task import BatchResult
 
 DURATIONS = "durations"
@@ -110,18 +111,19 @@ def _results(training: Training, rows: Array) -> Iterator[BatchResult]:
 
 def place(training: Training, module: Module) -> Standing:
     """What has passed through `module` by now, as its schedule says."""
-    method, task = module.method, training.task
-    M = method.micro_batches
-    return standing(
-        method.schedule, module.k, module.K, M, training.clock, task.iterations, partial(task.parts, micro_batches=M)
-    )
+    return standing(*_asked(training, module), training.task.iterations)
 
 
 def waiting(training: Training, module: Module) -> list[int]:
     """The micro-batches whose error gradients wait above `module`, oldest first."""
-    method, task = module.method, training.task
-    M = method.micro_batches
-    return messages(method.schedule, module.k, module.K, M, training.clock, partial(task.parts, micro_batches=M))
+    return messages(*_asked(training, module))
+
+
+def _asked(training: Training, module: Module) -> tuple[Schedule, int, int, int, int, Callable[[int], int]]:
+    """What has to be known of the module and the run to say where it stands."""
+    M = module.method.micro_batches
+    count = partial(training.task.parts, micro_batches=M)
+    return module.method.schedule, module.k, module.K, M, training.clock, count
 
 
 def _module(training: Training, module: Module, sample: Shape) -> Iterator[Group]:
