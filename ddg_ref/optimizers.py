@@ -104,6 +104,13 @@ def nesterov_step(
     return moved_by(w, g + momentum * velocity, gamma), velocity
 
 
+def moments_of(
+    m: Array, v: Array, g: Array, beta1: float, rest1: float, beta2: float, rest2: float
+) -> tuple[Array, Array]:
+    """The first and second moment with g in them; rest = 1 - beta."""
+    return beta1 * m + rest1 * g, beta2 * v + rest2 * (g * g)
+
+
 @Fused
 def adam_step(
     w: Array,
@@ -120,10 +127,8 @@ def adam_step(
     correct2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """Adam: new weights and moments. rest = 1 - beta; correct1 makes m_hat of m, correct2 the root of v_hat of v's."""
-    g = decayed(w, g, decay)
-    m = beta1 * m + rest1 * g
-    v = beta2 * v + rest2 * (g * g)
+    """Adam: new weights and moments. correct1 makes m_hat of m, correct2 the root of v_hat of v's."""
+    m, v = moments_of(m, v, decayed(w, g, decay), beta1, rest1, beta2, rest2)
     return moved_by(w, m * correct1 / (np.sqrt(v) * correct2 + eps), gamma), m, v
 
 
@@ -146,8 +151,7 @@ def nadam_step(
 ) -> tuple[Array, Array, Array]:
     """NAdam: as `adam_step`, but m_hat is made of m and of g itself."""
     g = decayed(w, g, decay)
-    m = beta1 * m + rest1 * g
-    v = beta2 * v + rest2 * (g * g)
+    m, v = moments_of(m, v, g, beta1, rest1, beta2, rest2)
     return moved_by(w, (m * share_m + g * share_g) / (np.sqrt(v) * correct2 + eps), gamma), m, v
 
 
@@ -211,13 +215,13 @@ class Adam(Optimizer):
         if not 0 < eps < float("inf"):
             raise InputError(f"eps: expected a finite number > 0, got {eps}; 1e-8 is usual")
         self.beta1, self.beta2, self.eps = float(beta1), float(beta2), float(eps)
+        self._betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
         self.weight_decay = _decay(weight_decay)
 
     def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
         correct1, correct2 = 1 / (1 - self.beta1**n), 1 / sqrt(1 - self.beta2**n)
-        betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
         m, v = moments
-        return adam_step(w, g, m, v, gamma, self.weight_decay, *betas, correct1, correct2, self.eps)
+        return adam_step(w, g, m, v, gamma, self.weight_decay, *self._betas, correct1, correct2, self.eps)
 
 
 MOMENTUM_DECAY = 0.004
@@ -238,10 +242,9 @@ class NAdam(Adam):
 
     def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
         share_m, share_g = self._mu(n + 1) / (1 - self._product(n + 1)), (1 - self._mu(n)) / (1 - self._product(n))
-        betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
         m, v = moments
         correct2 = 1 / sqrt(1 - self.beta2**n)
-        return nadam_step(w, g, m, v, gamma, self.weight_decay, *betas, share_m, share_g, correct2, self.eps)
+        return nadam_step(w, g, m, v, gamma, self.weight_decay, *self._betas, share_m, share_g, correct2, self.eps)
 
     def _mu(self, n: int) -> float:
         return self.beta1 * (1 - 0.5 * pow(0.96, MOMENTUM_DECAY * n))

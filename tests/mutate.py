@@ -49,7 +49,7 @@ TESTS = (
     ("ddg_ref/arrays.py", "arrays optimizers layers"),
     ("ddg_ref/computing.py", "computing"),
     ("ddg_ref/tools/cache.py", "costs"),
-    ("ddg_ref/runs/checkpoints.py", "checkpoints hostile_checkpoints"),
+    ("ddg_ref/runs/checkpoints/*", "checkpoints hostile_checkpoints"),
     ("ddg_ref/conformance/*", "conformance"),
     ("ddg_ref/cli/*", "nothing_is_lost cli"),
     ("ddg_ref/runs/comparison.py", "nothing_is_lost cli"),

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -136,6 +137,13 @@ def test_every_file_has_tests_that_are_there():
         assert near
         assert not set(near) & set(further)
         assert all((ROOT / name).is_file() for name in (*near, *further))
+
+
+def test_every_pattern_is_the_first_for_some_file():
+    """Else a file that has moved is tried against the tests of all others."""
+    patterns = [pattern for pattern, _ in mutate.TESTS]
+    used = {next(pattern for pattern in patterns if fnmatch(path, pattern)) for path in python_files(ROOT, [])}
+    assert [pattern for pattern in patterns if pattern not in used] == []
 
 
 @pytest.fixture
