@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 GPU_OUT ?= runs/gpu
 
-.PHONY: demo test lint types check slow lessons book browser exercises grade gpu-check clean
+.PHONY: demo test lint types check slow lessons book browser exercises grade gpu-check lock clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -46,28 +47,35 @@ exercises: $(VENV)/instructor
 grade: $(VENV)/instructor
 	$(BIN)/python -m notebooks.exercises.check
 
+# The versions that everything here installs, tried together: written anew, for all platforms and versions of Python.
+lock: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-emit-index-url \
+		--native-tls --custom-compile-command "make lock" --output-file constraints.txt \
+		requirements.txt requirements-dev.txt requirements-book.txt requirements-exercises.txt
+
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/reader: requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/reader: requirements.txt constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -r requirements.txt
 	touch $@
 
 $(VENV)/gpu: requirements-gpu.txt | $(VENV)/developer
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-gpu.txt
+	$(INSTALL) -r requirements-gpu.txt
 	touch $@
 
-$(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/developer: requirements.txt requirements-mpi.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -r requirements-dev.txt
 	touch $@ $(VENV)/reader
 
 $(VENV)/book: requirements-book.txt $(VENV)/developer
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-book.txt
+	$(INSTALL) -r requirements-book.txt
 	touch $@
 
-$(VENV)/instructor: requirements.txt requirements-exercises.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-exercises.txt
+$(VENV)/instructor: requirements.txt requirements-exercises.txt constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -r requirements-exercises.txt
 	touch $@ $(VENV)/reader

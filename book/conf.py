@@ -18,14 +18,24 @@ copyright = "the authors of ddg_ref, MIT licence"
 root_doc = "book/index"
 include_patterns = [
     "book/*.md",
+    "book/*/*.md",
+    "book/exercises/*.ipynb",
     "notebooks/[0-9][0-9]_*.ipynb",
     "notebooks/exercises/README.md",
     "theory/*.md",
+    "benchmarks/results/*/[!t]*.md",  # the table of trainers stands in a page
 ]
 exclude_patterns = [".*", "build", "runs", "tests", "**/.ipynb_checkpoints"]
-suppress_warnings = ["ref.python"]  # several classes are called Run, and a quoted annotation does not say which
+suppress_warnings = [
+    "ref.python",  # several classes are called Run, and a quoted annotation does not say which
+    "myst.header",  # a result is also a section of the report
+]
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = [
+    *("myst_nb", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode"),
+    "book.pages",
+]
+copybutton_selector = "div.cell_input pre, div.highlight-python pre, div.highlight-default pre"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # outputs are those of the notebooks, which `make lessons` checks
