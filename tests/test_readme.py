@@ -1,4 +1,4 @@
-"""What the README tells a reader to type works."""
+"""What the README and the book tell a reader to type works, and prints what they show."""
 
 import re
 import shlex
@@ -10,10 +10,20 @@ import pytest
 
 from ddg_ref.methods import METHODS
 from ddg_ref.schedule_files import flushed
+from docs import shown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    python -m ddg_ref (.*--out .*)$", README, flags=re.MULTILINE)
+PAGES = {path: path.read_text(encoding="utf-8") for path in shown.documents()}
+COMMAND = re.compile(r"^    python -m ddg_ref (.*--out .*)$", re.MULTILINE)
+COMMANDS = sorted({found for text in PAGES.values() for found in COMMAND.findall(text)})
+SHOWN = sorted({found for text in PAGES.values() for found in shown.SHOWN.findall(text)})
+PROGRAMS = [
+    pytest.param(code, id=path.stem)
+    for path, text in PAGES.items()
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    if "ddg_ref.train(" in code
+]
 SHORTENED = {
     "train": ["--epochs", "0"],
     "compare": ["--epochs", "0"],
@@ -23,8 +33,8 @@ SHORTENED = {
 }
 
 
-def test_quick_start_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+@pytest.mark.parametrize("code", PROGRAMS)
+def test_quick_start_runs(code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
@@ -34,7 +44,11 @@ def test_quick_start_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[0]) > 0.9
-    assert (tmp_path / "timeline.png").exists()
+    assert all((tmp_path / name).exists() for name in re.findall(r'savefig\("(.*)"\)', code))
+
+
+def test_the_quick_starts_are_found():
+    assert {"README", "running"} <= {program.id for program in PROGRAMS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,13 +65,32 @@ def test_commands_are_accepted(command, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_schedule_looks_as_it_is_shown():
-    example = r"    python -m ddg_ref (schedule show .*)\n\n(    (?:.*\n)*?)\nThe last line"
-    ((command, shown),) = re.findall(example, README)
-    arguments = [sys.executable, "-m", "ddg_ref", *command.split()]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-    printed = [line.rstrip() for line in done.stdout.splitlines()]
-    assert [line.removeprefix("    ") for line in shown.splitlines()] == printed[:-1]
+@pytest.mark.parametrize(("command", "output"), SHOWN)
+def test_what_is_shown_is_what_is_printed(command, output):
+    """`python -m docs.shown` writes it anew."""
+    assert output == shown.printed(command)
+
+
+def test_schedules_are_shown():
+    assert {f"schedule show {name} --modules 3" for name in ("bp", "ddg", "1f1b")} <= {command for command, _ in SHOWN}
+
+
+def test_every_method_has_a_page():
+    pages = {path.stem: text for path, text in PAGES.items() if path.parent.name == "methods"}
+    assert pages.keys() == METHODS.keys() | {"index"}
+    for name, method in METHODS.items():
+        assert pages[name].startswith(f"# `{name}`: ")
+        assert f"({name}.md)" in pages["index"]
+        for option in {option for option in method.options if option != "delay_scaling"}:
+            assert f"--{option.replace('_', '-')}" in pages[name]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_tests_that_are_named_exist(path):
+    """A test's name may be cut short by three dots."""
+    tests = "\n".join(test.read_text(encoding="utf-8") for test in (ROOT / "tests").rglob("test_*.py"))
+    for name, cut in re.findall(r"`(test_\w+?)(_?\.\.\.)?`", PAGES[path]):
+        assert re.search(rf"def {name}{'' if cut else '[(]'}", tests), name
 
 
 def test_linked_files_exist():
@@ -65,6 +98,10 @@ def test_linked_files_exist():
         assert (ROOT / target).exists(), target
 
 
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 125
+
+
 def test_lessons_are_linked():
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        assert f"](notebooks/{path.name})" in README
+        assert f"](../notebooks/{path.name})" in PAGES[ROOT / "book" / "index.md"]
