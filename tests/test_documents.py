@@ -1,5 +1,6 @@
 """The documents read on a page as they do in an editor."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,39 @@ def test_lines_that_become_something_else_are_found(text):
 )
 def test_lines_that_stay_what_they_are_pass(text):
     assert faults(text) == []
+
+
+GREEK = "alpha|beta|gamma|eta|kappa|lambda|mu|nu|phi|pi|psi|rho|sigma|tau|theta|xi|zeta"
+ASCII_FORMULA = re.compile(
+    rf"(?<![\w\\-])({GREEK})(?![\w-])|\b[a-zA-Z]_[a-z0-9{{]|\w\^[\w{{(]|<=|>=|\|\||\b(sqrt|grad|sum_\w)\b"
+)
+"""Mathematics that was typed and not set. A name of code has none of it."""
+THEORY = (
+    "theory/README.md",
+    "theory/PROOFS.md",
+    "book/theory.md",
+    "book/guide/notation.md",
+    "book/guide/cheatsheet.md",
+)
+
+
+def typed_formulas(text: str) -> list[str]:
+    """Formulas outside $ .. $ and blocks of code, in running text, tables and inline code."""
+    text = re.sub(r"^```.*?^```|^    .*$|^<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\$[^$]+\$|\]\([^)]*\)", "", text)
+    text = re.sub(r"`[\w.:\[\]()-]+`|`python -m [^`]+`", "", text)  # names, calls and commands
+    return [line for line in text.splitlines() if ASCII_FORMULA.search(line)]
+
+
+@pytest.mark.parametrize("name", THEORY)
+def test_formulas_are_set(name):
+    assert typed_formulas((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+TYPED = ["for gamma L < 1", "so `||a|| <= b`", "`x^t`", "the w_k of now", "| K^4 |", "sqrt(M) times", "a step `eta/2`"]
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_typed_formulas_are_found(text):
+    assert typed_formulas(text)
+    assert not typed_formulas(f"$$\n{text}\n$$\n\n    {text}\n\n`bounds.paper_m_k`, $\\gamma L \\le 1$, mu-law\n")

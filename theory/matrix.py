@@ -54,10 +54,10 @@ WEAKER: dict[tuple[str, str], BoundInK] = {
     ("theorem-1-sharp", "without Q"): mean_square.check_mean_square(
         lambda A, L, M, K, gamma, T: A / (gamma * T) + gamma * L * M / 2
     ),
-    ("lemma-r-simple", "sigma = 1"): descent.checker(0.5, lambda case, K, t: bounds.lemma_r_simple(K)),
-    ("lemma-r-half", "sigma = 1"): descent.checker(0.5, lambda case, K, t: bounds.lemma_r_half(K, case.gamma_L)),
-    ("lemma-r-full", "sigma = 1"): descent.checker(1.0, lambda case, K, t: bounds.lemma_r_full(K)),
-    ("lemma-1-on-average", "sigma = 1"): descent.checker(0.5, lambda case, K, t: bounds.paper_m_k(K, 1.0)),
+    ("lemma-r-simple", "σ = 1"): descent.checker(0.5, lambda case, K, t: bounds.lemma_r_simple(K)),
+    ("lemma-r-half", "σ = 1"): descent.checker(0.5, lambda case, K, t: bounds.lemma_r_half(K, case.gamma_L)),
+    ("lemma-r-full", "σ = 1"): descent.checker(1.0, lambda case, K, t: bounds.lemma_r_full(K)),
+    ("lemma-1-on-average", "σ = 1"): descent.checker(0.5, lambda case, K, t: bounds.paper_m_k(K, 1.0)),
     ("theorem-d", "without R"): theorem_d.checker(_without_r),
     ("energy", "without the modules that wait"): energy.checker(waiting_counts=False),
     ("theorem-g", "numerator 1"): theorem_g.checker(_without_warm_up),
@@ -73,26 +73,26 @@ WEAKER: dict[tuple[str, str], BoundInK] = {
 """Bounds that lack one term or factor, by claim and what is missing."""
 
 NOT_NOTICED: dict[tuple[str, str], str] = {
-    ("theorem-1", LESS): "true for every f: K - 1/2 <= 2((K-1) + (K-1)^4), then Theorem 1* (lin)",
+    ("theorem-1", LESS): "true for every f: K - 1/2 ≤ 2((K-1) + (K-1)⁴), then Theorem 1* (lin)",
     ("theorem-2", LESS): "true for every f: PROOFS.md section 8",
     ("best-step-clean", LESS): "true for every f: PROOFS.md section 8",
     (
         "theorem-1-clean",
         LESS,
-    ): "open; where gamma L >= 2 sin(pi/(2(2K-1))) it is at least M for every K, so S_T is below",
+    ): "open; where γL ≥ 2 sin(π/(2(2K-1))) it is at least M for every K, so S_T is below",
     ("theorem-2-harmonic", LESS): "open; no search came above 0.946 (K = 2)",
     ("warm-up", LESS): "true for every f: PROOFS.md section 8",
-    ("theorem-d", "without R"): "open; on f = (L/2) w_1^2, the worst f known, with noise too, S_T stays below",
+    ("theorem-d", "without R"): "open; on f = (L/2) w₁², the worst f known, with noise too, S_T stays below",
     # what people run
     ("shuffled", LESS): "open; the constants of Theorem R2 are loose",
     (
         "shuffled-variance",
         LESS,
-    ): "open; with K <= n and gamma L (n+K) <= 1/2, steps are far below what K allows",
+    ): "open; with K ≤ n and γL (n+K) ≤ 1/2, steps are far below what K allows",
     ("shuffled-variance", ONE): "the same",
     ("default-training-shuffled", LESS): "open; the constants of Theorem R2 are loose",
-    ("decay-lin", LESS): "open; M_lambda is 4M or more",
-    ("adam-mean-square", LESS): "open; d >= K and Lam T make the bound larger than any gradient here",
+    ("decay-lin", LESS): "open; M_λ is 4M or more",
+    ("adam-mean-square", LESS): "open; d ≥ K and Λ T make the bound larger than any gradient here",
     ("adam-mean-square", ONE): "the same",
 }
 """Weaker statements that no case here refutes, and why."""
