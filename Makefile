@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 GPU_OUT ?= runs/gpu
 
-.PHONY: demo test lint types check slow lessons book browser exercises grade gpu-check lock clean
+.PHONY: demo test lint types check slow tight lessons book browser exercises grade gpu-check lock clean
 
 demo: $(VENV)/reader
 	$(BIN)/python -m ddg_ref compare --out runs/demo --overwrite
@@ -25,6 +25,11 @@ check: $(VENV)/developer
 
 slow: $(VENV)/developer
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# Worst cases by a solver, which nothing else needs.
+tight: $(VENV)/developer
+	$(INSTALL) -r requirements-tight.txt
+	$(BIN)/python -m pytest tests/theory/test_tight.py
 
 # With a Python that has CuPy already, or else with the virtual environment.
 gpu-check:

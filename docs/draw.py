@@ -1,4 +1,4 @@
-"""`python -m docs.draw`: measure and draw the README's timelines, and the orbit in the theory's."""
+"""`python -m docs.draw`: measure and draw the README's timelines, and the two figures in the theory's."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from benchmarks.contenders import mlp
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.runs.plots import timelines
 from ddg_ref.runs.trace import busy_fraction, last_iterations
-from theory.figures import circular_orbit
+from theory.figures import circular_orbit, momentum_thresholds
 
 HERE = Path(__file__).parent
 ITERATIONS, SHOWN = 40, 5
@@ -26,6 +26,7 @@ def main() -> None:
         print(f"{name}: busy {busy}")
     timelines(rows).savefig(HERE / "timelines.png")
     circular_orbit().savefig(HERE / "circle.png")
+    momentum_thresholds().savefig(HERE / "momentum.png")
 
 
 if __name__ == "__main__":
