@@ -6,8 +6,8 @@ As each channel keeps its order, these times do not depend on who is asked first
 any order in which they can happen: one pass over them, however many modules there are.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -52,7 +52,7 @@ def simulate(
     whole("iterations", iterations, 1)
     worker_of, steps = owners(programs), in_iteration(programs, 0)
     links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
-    before = {link: _before(steps, link, K, M) if full else [] for link in links}
+    before = _before(steps, K, M) if full else {link: [] for link in links}
     todo: list[list[Operation]] = []
     for program in programs:
         todo.append([])
@@ -91,13 +91,24 @@ def simulate(
     return bars
 
 
-def _before(steps: Steps, link: tuple[int, int], K: int, M: int) -> list[int]:
-    """What waits on the link before iteration 0 in a pipeline that has run for ever: its receiver takes it from then
+def _before(steps: Steps, K: int, M: int) -> dict[tuple[int, int], list[int]]:
+    """What waits on each link before iteration 0 in a pipeline that has run for ever: its receiver takes it from then
     on, and its sender does not give it from then on.
     """
-    (a, b), actions = link, [step for own in steps for step in own]
-    first = {action.number % M: action.number for k, action in actions if k == a and target(action, a, K) == b}
-    takes = [action.number for k, action in actions if k == b and source(action, b, K) == a]
+    links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
+    first: dict[tuple[int, int], dict[int, int]] = {link: {} for link in links}
+    takes: dict[tuple[int, int], list[int]] = {link: [] for link in links}
+    for k, action in (step for own in steps for step in own):
+        to, other = target(action, k, K), source(action, k, K)
+        if to is not None:
+            first[k, to][action.number % M] = action.number
+        if other is not None:
+            takes[other, k].append(action.number)
+    return {link: _waiting(first[link], takes[link], M) for link in links}
+
+
+def _waiting(first: Mapping[int, int], takes: Sequence[int], M: int) -> list[int]:
+    """Of one link: what is taken, and given before the `first` of its part in iteration 0."""
     earliest = min((number - first.get(number % M, number) for number in takes), default=0)
     return [
         number
@@ -164,11 +175,8 @@ def _memory(steps: Steps, K: int, M: int, room: Room) -> int:
     """How many iterations back the times can reach that decide when an action happens: by a message that waits, or by
     the room that one leaves.
     """
-    most: dict[tuple[int, int], float] = defaultdict(float)
-    for k in range(1, K):
-        for link in ((k, k + 1), (k + 1, k)):
-            most[link] = len(_before(steps, link, K, M)) + (room(*link) if room(*link) < inf else 0)
-    return 2 + int(max(most.values(), default=0) // M)
+    most = [len(waiting) + (room(*link) if room(*link) < inf else 0) for link, waiting in _before(steps, K, M).items()]
+    return 2 + int(max(most, default=0) // M)
 
 
 def _repetition(stops: Array, memory: int) -> float | None:
