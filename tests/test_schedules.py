@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Problem
 
+from ddg_ref import train
 from ddg_ref.deadlock import check, rooms
 from ddg_ref.errors import ScheduleError
-from ddg_ref.methods import METHODS
+from ddg_ref.methods import METHODS, Method
 from ddg_ref.schedules import Action, flush, one_forward_one_backward, parts, text, two_late_per_boundary
 from ddg_ref.versions import Held, held, staleness, versions
 from ddg_ref.workers import threads
@@ -149,6 +150,21 @@ def test_what_is_wrong_with_a_schedule_is_named(fault):
     how, module, message = WRONG[fault]
     with pytest.raises(ScheduleError, match=message):
         check(changed(flush, how, module), 3)
+
+
+def halves_apart(k, K, t, M):
+    """Weight gradients an iteration after the error gradients: no checkpoint could hold what lies between."""
+    return [Action("F", t), Action("I", t), Action("W", t - 1), Action("U", t - 1)]
+
+
+@pytest.mark.parametrize("engine", ["reference", "threads"])
+def test_halves_of_a_backward_pass_lie_in_one_iteration(engine, monkeypatch):
+    message = r"module 1: expected both halves .* got I of micro-batches \[0\] and W of \[-1\]; correct the order"
+    with pytest.raises(ScheduleError, match=message):
+        check(halves_apart, 2)
+    monkeypatch.setitem(METHODS, "apart", Method("apart", "", halves_apart))
+    with pytest.raises(ScheduleError, match=message):
+        train(data="digits", model="mlp", method="apart", modules=2, engine=engine, iterations=3)
 
 
 def test_micro_batches_go_back_in_the_order_in_which_they_went_forward():

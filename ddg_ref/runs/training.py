@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite
 from statistics import median
 from time import perf_counter
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from ddg_ref.arrays import hosted
 from ddg_ref.computing import keep_freed_memory
 from ddg_ref.data import Batches, Dataset, download_data, load_data
 from ddg_ref.data.door import Data, name_or_dataset
+from ddg_ref.deadlock import check
 from ddg_ref.errors import DivergenceError, InputError, choose, shown
 from ddg_ref.guessers.synthesizers import synthesizers_for
 from ddg_ref.layers import Layer, Sequential
@@ -35,9 +36,6 @@ from ddg_ref.seeds import Purpose, generator
 from ddg_ref.splitting import balance, check_cuts, check_module_count
 from ddg_ref.task import Task
 from ddg_ref.timeline import SPANS_KEPT, Span
-
-if TYPE_CHECKING:
-    pass
 
 LARGE_INPUT = 10
 """Inputs of about 1 are what weights and steps are made for; pixels from 0 to 255 let the loss grow out of bounds."""
@@ -108,6 +106,7 @@ class Training:
             remedy=self._remedy,
         )
         method = config.make_method()
+        check(method.schedule, config.modules, method.micro_batches, inf, method.programs)
         self._check_batches(method, self.network.fewest_samples(self.data.input_shape))
         rank_of = owners(config.programs())
         names = self.engine.own_devices(config.device_names(), [rank_of[k + 1] for k in range(config.modules)])
