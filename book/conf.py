@@ -34,6 +34,7 @@ suppress_warnings = [
 extensions = [
     *("myst_nb", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode"),
     "book.pages",
+    "book.explorer",
 ]
 copybutton_selector = "div.cell_input pre, div.highlight-python pre, div.highlight-default pre"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
@@ -51,7 +52,7 @@ default_role = "code"
 html_theme = "furo"
 html_favicon = "favicon.svg"
 html_extra_path = ["extra"]
-html_static_path = ["style.css"]
+html_static_path = ["style.css", "explorer.js", "explorer.css"]
 html_css_files = ["style.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -4,38 +4,20 @@
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
-from urllib.parse import unquote, urldefrag, urlparse
+from urllib.parse import parse_qs, unquote, urldefrag, urlparse
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
+
+from book import explorer
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "build" / "book"
 PAGES = sorted(str(path.relative_to(BOOK)) for path in BOOK.rglob("*.html") if path.parts[len(BOOK.parts)] != "_static")
-BROWSER, DRIVER = which("chromium"), which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="no chromium here: apt-get install chromium chromium-driver"
-)
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,1000",
-)
 SETTLED = """
 const done = arguments[arguments.length - 1];
 const formulas = [...document.querySelectorAll(".math")];
@@ -53,35 +35,6 @@ mathematics.then(() => {
   text: document.body.innerText.length,
 }));
 """
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(BOOK)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
 
 
 class Ids(HTMLParser):
@@ -104,6 +57,8 @@ def is_broken(link: str) -> bool:
     """Whether a link inside the book leads to no file or to no place in it."""
     page, anchor = urldefrag(link)
     path = BOOK / unquote(urlparse(page).path).lstrip("/")
+    if path == BOOK / "book" / "explorer.html" and anchor.startswith("schedule="):  # settings, not a place
+        return parse_qs(anchor)["schedule"][0] not in explorer.TITLES
     return not path.is_file() or (path.suffix == ".html" and unquote(anchor) not in anchors(path))
 
 
@@ -127,7 +82,6 @@ def test_broken_links_are_seen():
     assert not is_broken("http://127.0.0.1/book/index.html#how-to-read-this")
 
 
-@needs_browser
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_whole(page, address, driver):
     driver.get("about:blank")
@@ -154,7 +108,6 @@ def test_page_is_whole(page, address, driver):
     assert not outside
 
 
-@needs_browser
 def test_formulas_and_figures_are_there_to_be_looked_at(address, driver):
     driver.get(address + "notebooks/01_backpropagation_by_hand.html")
     state = driver.execute_async_script(SETTLED)

@@ -1,0 +1,255 @@
+"""The schedule explorer in a browser: what it shows, against what ddg_ref computes."""
+
+import json
+from math import inf
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from stages import FILES, FOLDER
+
+from book import explorer
+from ddg_ref.errors import InputError
+from ddg_ref.methods import METHODS
+from ddg_ref.periods import Times
+from ddg_ref.schedule_files import parse
+from ddg_ref.simulation import pace, simulate
+from ddg_ref.versions import Life, settled
+from docs.schedules import holds
+
+RATIOS, LATENCIES = (1.0, 2.0, 3.0), (0.0, 0.5, 2.0)
+GRID = [
+    (name, K, M, RATIOS[(K + i) % 3], LATENCIES[(K + M + i) % 3])
+    for i, name in enumerate(explorer.TITLES)
+    for K, M, _ in explorer.programs(name)
+]
+SHOWN = """
+return {
+  bars: [...document.querySelectorAll(".explorer-bar")].map(bar => ({...bar.dataset})),
+  readouts: Object.fromEntries([...document.querySelectorAll(".explorer-readouts div")].map(
+    one => [one.querySelector("dt").textContent, one.querySelector("dd").textContent])),
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def page(address, driver):
+    driver.get(address + "book/explorer.html")
+    return driver
+
+
+def shown(page, name, K, M, ratio, latency):
+    settings = {"schedule": name, "K": K, "M": M, "ratio": ratio, "latency": latency, "predict": False, "large": False}
+    page.execute_script("window.explorer.set(arguments[0])", settings)
+    return page.execute_script(SHOWN)
+
+
+def expected_bars(name, programs, M, times):
+    """(worker, action, weights, start, stop) of all that takes time, by the library."""
+    policy = explorer.weights(name) if name in explorer.TITLES else "forward"
+    cells = [(a.number // (1 if a.kind == "U" else M)) for own in programs for _, a in own(0)]
+    found = []
+    for own in simulate(programs, times, 3 - min(cells)):
+        lives, used = {}, {}
+        for bar in own:
+            life = lives.setdefault(bar.k, Life(bar.k, M, in_order=False))
+            used.setdefault((bar.k, bar.action.number), life.version)
+            version = life.version if policy == "current" else used[bar.k, bar.action.number]
+            life.perform(bar.t, bar.action)
+            if bar.stop > bar.start:
+                differs = " ≠" if version != used[bar.k, bar.action.number] else ""
+                sign = "p" if policy == "predicted" else "w"
+                label = f"{bar.action.kind}{bar.action.number}·{sign}{version}{differs}"
+                found.append((bar.worker, bar.k, label, bar.start, bar.stop))
+    return found
+
+
+def times_of(programs, M, ratio, latency):
+    """A forward pass of a micro-batch takes 1 on each worker, however many stages that has."""
+    K = max(k for own in programs for k, _ in own(0))
+    each = K // len(programs)
+    forward, backward = np.full(K, M / each), np.full(K, M * ratio / each)
+    return Times(forward, backward, latency, parts=M, error=backward / 2)
+
+
+def compare(found, name, programs, M, ratio, latency):
+    times = times_of(programs, M, ratio, latency)
+    expected = expected_bars(name, programs, M, times)
+    stages = len(programs) < times.K or name not in explorer.TITLES
+    ours = [(w, f"{k - 1}{label}" if stages else label) for w, k, label, _, _ in expected]
+    assert [(int(bar["worker"]), bar["label"]) for bar in found["bars"]] == ours
+    for place, side in ((3, "start"), (4, "stop")):
+        seen = [float(bar[side]) for bar in found["bars"]]
+        np.testing.assert_allclose(seen, [one[place] for one in expected], atol=1e-9)
+    speed = pace(programs, times)
+    held = [holds(own, M, settled(times.K)) for own in programs]
+    current = name in METHODS and METHODS[name].weights == "current"
+    delay = max(one.delay for one in held)
+    exact = name not in explorer.NO_THEOREM
+    plain, heavy = explorer.data()["limits"][delay]
+    readouts = found["readouts"]
+    assert float(readouts["an iteration takes"]) == pytest.approx(speed.period, abs=6e-4)
+    assert float(readouts["bubble"].removesuffix("%")) == pytest.approx(100 * np.mean(speed.bubble), abs=2e-2)
+    assert int(readouts["weight versions kept"]) == (1 if current else max(one.versions for one in held))
+    assert int(readouts["micro-batches in flight"]) == max(one.stages for one in held)
+    assert readouts["largest delay"].split()[0] == str(delay)
+    for term, limit in (("largest stable γL", plain), ("with momentum 0.9", heavy)):
+        assert readouts[term] == (f"{limit:.3f}".rstrip("0").rstrip(".") if exact else "no theorem")
+
+
+@pytest.mark.parametrize("name", explorer.TITLES)
+def test_it_shows_what_the_library_computes(page, name):
+    """Every K and M that it offers, with ratios and latencies in turn."""
+    programs = {(K, M): workers for K, M, workers in explorer.programs(name)}
+    for _, K, M, ratio, latency in (point for point in GRID if point[0] == name):
+        compare(shown(page, name, K, M, ratio, latency), name, programs[K, M], M, ratio, latency)
+
+
+def pasted(page, text):
+    page.execute_script("window.explorer.read(arguments[0])", text)
+    return page.find_element(By.CLASS_NAME, "explorer-verdict").get_attribute("textContent")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_takes_the_schedules_of_pytorch(page, name):
+    text = (FOLDER / f"{name}.csv").read_text()
+    file = parse(text)
+    assert pasted(page, text).startswith(
+        f"No deadlock: {len(file.rows)} ranks, {file.K} stages, {file.M} micro-batches"
+    )
+    page.execute_script("window.explorer.set({ratio: 3, latency: 0.5})")
+    compare(page.execute_script(SHOWN), "own", file.programs, file.M, 3, 0.5)
+
+
+WRONG = [
+    "0F0,0F1,0B0,0B1\n1F0,1B0,1F1",  # no backward pass of the last one
+    "0F0,0B0,0F1,0B1\n1F0,1F1,1B0,1B1",  # each waits for the other
+    "0F0,0F1,0B0,0B1\n1F1,1F0,1B0,1B1",  # another order
+    "0F0,0B0\n\n2F0,2B0",
+    "0F0,0B0\n0F0,0B0",
+    "0F0,0F0,0B0",
+    "0B0,0F0",
+    "0F0,0I0,0B0",
+    "0F0,0W0,0I0",
+    "0F0,0I0",
+    "0F0,0B0,0SEND_F0",
+    "",
+    "<img src=x onerror=alert(1)>",
+    "0F0,0B0,0F2,0B2",
+    "1F0,1B0",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_with_a_schedule_is_said_as_the_library_says_it(page, text):
+    with pytest.raises(InputError) as caught:
+        parse(text).check(lambda a, b: inf)
+    said = pasted(page, text)
+    expected = str(caught.value)
+    if "got '" in expected and "expected an action" in expected:  # how what came is quoted, and the hint, are its own
+        assert said.partition("got ")[0] == expected.partition("got ")[0]
+    else:
+        assert said == expected
+    assert not page.find_elements(By.CSS_SELECTOR, "#explorer img, #explorer script")
+
+
+def test_a_link_holds_the_settings(page, address):
+    page.get("about:blank")
+    page.get(address + "book/explorer.html#schedule=2bw&K=4&M=8&ratio=1.5&latency=0.25&large=1")
+    state = page.execute_script("return window.explorer.settings")
+    wanted = {"schedule": "2bw", "K": 4, "M": 8, "ratio": 1.5, "latency": 0.25, "predict": False, "large": True}
+    assert state == wanted
+    page.execute_script("window.explorer.set({K: 5})")
+    link = page.current_url
+    assert "schedule=2bw" in link
+    assert "K=5" in link
+    for bad in ("schedule=<img>", "K=-3&M=x", "schedule=__proto__", "ratio=0&latency=1e9", "K=99"):
+        page.get("about:blank")
+        page.get(f"{address}book/explorer.html#{bad}")
+        assert page.find_elements(By.CLASS_NAME, "explorer-bar"), bad
+    page.get("about:blank")
+    page.get(address + "book/explorer.html")
+
+
+def test_keys_go_from_bar_to_bar_and_say_what_they_are(page):
+    shown(page, "ddg", 3, 1, 2, 0)
+    first = page.find_element(By.CSS_SELECTOR, ".explorer-bar[tabindex='0']")
+    first.send_keys(Keys.ARROW_RIGHT)
+    active = page.switch_to.active_element
+    assert active.get_attribute("data-label") == "F1·w0"
+    active.send_keys(Keys.ARROW_DOWN)
+    active = page.switch_to.active_element
+    said = page.find_element(By.CLASS_NAME, "explorer-said")
+    assert said.get_attribute("role") == "status"
+    assert said.text == "module 2: forward pass of micro-batch 0 with weights version 0, from 1 to 2"
+    assert active.get_attribute("aria-label") == said.text
+    assert len(page.find_elements(By.CSS_SELECTOR, ".explorer-bar[tabindex='0']")) == 1
+    labelled = "return [...document.querySelectorAll('#explorer select, #explorer input, #explorer textarea')]"
+    assert page.execute_script(labelled + ".every(one => one.labels.length == 1)")
+    rows = page.find_elements(By.CSS_SELECTOR, ".explorer-table tbody tr")
+    assert len(rows) >= len(page.find_elements(By.CLASS_NAME, "explorer-bar"))
+
+
+def test_a_prediction_is_asked_for_before_the_answer(page):
+    shown(page, "ddg-current", 2, 1, 2, 0)
+    page.execute_script("window.explorer.set({predict: true})")
+    labels = {bar["label"] for bar in page.execute_script(SHOWN)["bars"]}
+    assert all(label.endswith("·?") for label in labels)
+    whole = page.find_element(By.ID, "explorer").get_attribute("innerHTML")
+    assert "·w" not in whole
+    assert "weights version" not in whole
+    bar = page.find_element(By.CSS_SELECTOR, ".explorer-bar[data-id='1B1']")
+    for answer, verdict in (("0", "Not 0"), ("1", "Right")):
+        page.execute_script("window.explorer.set({predict: true})")
+        bar = page.find_element(By.CSS_SELECTOR, ".explorer-bar[data-id='1B1']")
+        page.execute_script("arguments[0].dispatchEvent(new Event('click'))", bar)
+        page.find_element(By.ID, "explorer-answer").send_keys(answer, Keys.ENTER)
+        said = page.find_element(By.CLASS_NAME, "explorer-said").text
+        assert said.startswith(f"{verdict}: module 1: backward pass of micro-batch 1 with weights version 1")
+        assert said.endswith("its forward pass used version 0.")
+    assert [bar["label"] for bar in page.execute_script(SHOWN)["bars"]].count("B1·w1 ≠") == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_is_legible(page, theme):
+    """On a phone the page does not scroll sideways, and all text stands out from its ground by 4.5 to 1."""
+    size = page.get_window_size()
+    page.set_window_size(400, 900)
+    page.execute_script("document.body.dataset.theme = arguments[0]", theme)
+    shown(page, "ddg-current", 8, 1, 1, 0)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        contrast = page.execute_script(CONTRAST)
+        assert json.loads(contrast) >= 4.5
+        assert page.execute_script(
+            "return document.querySelector('.explorer-picture svg').getAttribute('font-size') >= 13"
+        )
+    finally:
+        page.set_window_size(size["width"], size["height"])
+        page.execute_script("document.body.dataset.theme = 'auto'")
+
+
+CONTRAST = """
+const channel = value => value <= 10.31 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+const light = colour => {
+  const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(channel);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+const style = (node, what) => getComputedStyle(node)[what];
+const ground = style(document.body, "backgroundColor");
+const bars = [...document.querySelectorAll(".explorer-bar")].map(
+  bar => ratio(style(bar.querySelector("text"), "fill"), style(bar.querySelector("rect"), "fill")));
+const names = [...document.querySelectorAll(".explorer-name, .explorer-time")].map(
+  text => ratio(style(text, "fill"), ground));
+const words = [...document.querySelectorAll(".explorer-readouts dt, .explorer-readouts dd")].map(
+  text => ratio(style(text, "color"), ground));
+return JSON.stringify(Math.min(...bars, ...names, ...words));
+"""
+
+
+def test_the_library_has_no_schedule_that_is_not_shown():
+    assert explorer.TITLES.keys() >= METHODS.keys() | {"interleaved", "zb-h1", "zb-v"}
+    for name, row in METHODS.items():
+        assert (row.forward, explorer.weights(name)) in {("newest", row.weights), ("predicted", "predicted")}
