@@ -243,7 +243,7 @@ def test_nothing_changes_between_equal_notebooks(executed):
 def test_lessons_are_found_by_number():
     assert find([]) == list(LESSONS)
     assert find(["02", "1"]) == [LESSONS[1], LESSONS[0]]
-    with pytest.raises(LessonError, match="1 to 9, got 'ten'"):
+    with pytest.raises(LessonError, match="1 to 10, got 'ten'"):
         find(["ten"])
 
 
