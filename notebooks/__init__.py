@@ -10,6 +10,7 @@ LESSONS = (
     "07_threads_queues_and_time",
     "08_many_devices",
     "09_does_it_learn",
+    "10_pipelines_in_2026",
 )
 """All lessons, in order. One that has no file fails the check, and so does a file that is not listed."""
 

@@ -243,7 +243,7 @@ def test_nothing_changes_between_equal_notebooks(executed):
 def test_lessons_are_found_by_number():
     assert find([]) == list(LESSONS)
     assert find(["02", "1"]) == [LESSONS[1], LESSONS[0]]
-    with pytest.raises(LessonError, match="1 to 9, got 'ten'"):
+    with pytest.raises(LessonError, match="1 to 10, got 'ten'"):
         find(["ten"])
 
 
@@ -297,3 +297,10 @@ def test_a_saved_notebook_changes_in_its_text_what_was_changed_in_it(text, chang
     jupytext(["--sync", "--quiet", str(copy.with_suffix(".ipynb"))])
     header, body = text.read_text().split("---\n\n", 1)
     assert copy.read_text() == f"{header}---\n\nChanged.\n{body}"
+
+
+@pytest.mark.parametrize("slug", LESSONS)
+def test_no_lesson_shows_the_loop_that_exercise_5_lets_students_repair(slug):
+    text = (ROOT / "notebooks" / f"{slug}.ipynb").read_text()
+    assert "def work(" not in text
+    assert "right.give_activation(" not in text
