@@ -30,7 +30,7 @@ def algorithm_1(
     """
     w, K = list(w), len(modules)
     moments = [optimizer.init(w[k]) for k in range(K)]
-    flights: list[dict[int, tuple[Params, Cache]]] = [{} for _ in modules]  # batch: its weights and its cache
+    flights: list[dict[int, tuple[Params, Cache]]] = [{} for _ in modules]  # batch: weights and cache
     errors: list[dict[int, Array]] = [{} for _ in modules]  # batch: the error gradient that waits above
     with computing():
         for t in range(iterations + K - 1):

@@ -190,7 +190,7 @@ def check(
     fullest = max(modules, key=lambda life: life.size)
     raise ScheduleError(
         f"expected a schedule that repeats itself, got one by which module {fullest.k} still has {fullest.size} "
-        f"micro-batches to do with after {t + 1} iterations; let it go back on as many as it goes forward on"
+        f"micro-batches to do with after {t + 1} iterations; let it run backward on as many as it runs forward on"
     )
 
 

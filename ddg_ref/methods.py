@@ -84,7 +84,7 @@ class Method:
 
     @cached_property
     def guesses(self) -> bool:
-        """Whether modules with another one above go back on guesses."""
+        """Whether modules with another one above run backward on guesses."""
         return any(action.kind == "G" for action in self.schedule(1, 2, 0, self.micro_batches))
 
 
@@ -94,9 +94,9 @@ METHODS = {
         # Backpropagation. The error gradient crosses all modules within the iteration: they run backward one after the
         # other. w_k(t+1) = w_k(t) - gamma grad_k f_t(w(t)). In flight: one batch's caches. Exact: the plain gradient.
         Method("bp", "backpropagation", flush),
-        # Each module goes back on the newest error gradient that has reached it, one iteration older per boundary, with
-        # the weights its forward pass used. w_k(t+1) = w_k(t) - gamma grad_k f_{t-d}(w(t-d)), d = K-k. In flight: d+1
-        # batches' caches and weights. Exact, at w(t-d). Huo, Gu, Yang, Huang, ICML 2018, Algorithm 1.
+        # Each module runs backward on the newest error gradient that has reached it, one iteration older per boundary,
+        # with the weights its forward pass used. w_k(t+1) = w_k(t) - gamma grad_k f_{t-d}(w(t-d)), d = K-k. In flight:
+        # d+1 batches' caches and weights. Exact, at w(t-d). Huo, Gu, Yang, Huang, ICML 2018, Algorithm 1.
         Method("ddg", "decoupled delayed gradients", one_late_per_boundary, options=("delay_scaling",)),
         # The same delays and caches, but the error gradient passes through the weights of the moment, as in code whose
         # optimizer writes in place (the program published with the paper). In flight: as ddg; the old weights are kept
@@ -146,8 +146,8 @@ METHODS = {
             micro_batches=4,
             options=("micro_batches",),
         ),
-        # The same batches, split alike, and the same gradient. Each module goes back on a part as soon as it can: in
-        # flight are K-k+1 parts in place of M. Module K goes back on a part before it has seen the next one, so each
+        # The same batches, split alike, and the same gradient. Each module runs backward on a part as soon as it can:
+        # in flight are K-k+1 parts in place of M. Module K does so before it has seen the next one, so each
         # part's loss is taken by itself. Narayanan et al., SOSP 2019 and SC 2021.
         Method(
             "1f1b",

@@ -129,7 +129,7 @@ def two_buffers(k: int, K: int, t: int, M: int) -> list[Action]:
 
 
 def guessing(k: int, K: int, t: int, M: int) -> list[Action]:
-    """Module k < K goes back on a guess at once; the guesser learns last, by then the true one has had time to come."""
+    """Module k < K runs backward on a guess at once; the guesser learns last: the true one has had time to come."""
     if k == K:
         return list(flush(k, K, t, M))
     guessed = [Action("G", n) for n in parts(t, M)]

@@ -66,7 +66,7 @@ def test_a_plain_loop_is_backpropagation(dtype):
 
 
 def delayed(net, recorder, forward, update):
-    """Module k, counted from 0, goes back on the error gradient that has reached it: K-1-k iterations late."""
+    """Module k, counted from 0, runs backward on the error gradient that has reached it: K-1-k iterations late."""
     K = len(CUTS) + 1
     flights, errors = [deque() for _ in range(K)], [deque() for _ in range(K)]
     data = batches()

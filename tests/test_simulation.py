@@ -224,7 +224,7 @@ def test_nothing_to_do_is_refused():
 
 
 def test_a_full_pipeline_holds_what_was_given_before():
-    """Module 1 goes back on the second part an iteration late, on the first one at once."""
+    """Module 1 runs backward on the second part an iteration late, on the first one at once."""
 
     def half_late(k, K, t, M):
         a, b = parts(t, M)

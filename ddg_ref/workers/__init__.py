@@ -7,7 +7,7 @@ Why it cannot deadlock
 This is why it holds for the rows of `ddg_ref.methods`, in words.
 
 A worker's operations come in one fixed order. In iteration t it takes the activation of batch t and gives its own; then
-it takes the error gradient of batch t - d_k, unless it goes back on a guess, and gives its own; a worker that guesses
+it takes the error gradient of batch t - d_k, unless it runs backward on a guess, and gives its own; one that guesses
 takes last of all the error gradient of batch t-1. Where batches are split there are several messages of each kind, all
 activations before all error gradients (`1f1b` mixes them; for it, see `check`). Let s_k be the iterations that an error
 gradient has to cross the boundary between modules k and k+1: s_k = d_k - d_{k+1} >= 0, and 1 where one guesses. A
