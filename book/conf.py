@@ -39,6 +39,7 @@ extensions = [
 copybutton_selector = "div.cell_input pre, div.highlight-python pre, div.highlight-default pre"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
+numfig = True
 nb_execution_mode = "off"  # outputs are those of the notebooks, which `make lessons` checks
 nb_ipywidgets_js = {}  # no kernel, no widgets: nothing to fetch for them
 

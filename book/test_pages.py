@@ -4,6 +4,8 @@
 """
 
 import json
+import re
+from base64 import b64decode
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +13,12 @@ from urllib.parse import parse_qs, unquote, urldefrag, urlparse
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.print_page_options import PrintOptions
 from selenium.webdriver.support.wait import WebDriverWait
 
 from book import explorer
+from book.pages import student_version, ways_to_run
+from notebooks.exercises.build import ASSIGNMENTS, notebook, text_of
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "build" / "book"
@@ -113,3 +118,77 @@ def test_formulas_and_figures_are_there_to_be_looked_at(address, driver):
     state = driver.execute_async_script(SETTLED)
     assert state["formulas"] > 5
     assert driver.execute_script("return document.querySelectorAll('.cell_output img').length") > 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_says_what_it_shows(page, address, driver):
+    """To those who do not see it; a path or a kind of output says nothing."""
+    driver.get(address + page)
+    described = driver.execute_script("return [...document.querySelectorAll('article img')].map(image => image.alt)")
+    assert not [alt for alt in described if len(alt.split()) < 3 or "/" in alt.split()[0]]
+
+
+@pytest.mark.parametrize("lesson", sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_every_figure_of_a_lesson_has_a_number_and_a_caption(lesson, address, driver):
+    driver.get(f"{address}notebooks/{lesson.stem}.html")
+    pictures = driver.execute_script("return document.querySelectorAll('.cell_output img').length")
+    captions = driver.execute_script(
+        "return [...document.querySelectorAll('.cell_output figcaption')].map(c => c.innerText)"
+    )
+    assert len(captions) == pictures > 0
+    assert all(re.match(r"Fig\. \d+ +\S", caption) for caption in captions)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_fits_a_phone(page, address, driver):
+    """What is wider scrolls by itself, the page does not."""
+    size = driver.get_window_size()
+    driver.set_window_size(400, 900)
+    try:
+        driver.get(address + page)
+        WebDriverWait(driver, 30).until(
+            lambda driver: driver.execute_script("return document.readyState") == "complete"
+        )
+        assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    finally:
+        driver.set_window_size(size["width"], size["height"])
+
+
+def test_answers_are_hidden_until_asked_for(address, driver):
+    driver.get(address + "notebooks/02_three_locks.html")
+    answers = driver.find_elements("css selector", "details")
+    assert len(answers) == 3
+    for answer in answers:
+        hidden = answer.find_element("css selector", "p")
+        assert not hidden.is_displayed()
+        driver.execute_script("arguments[0].open = true", answer)
+        assert hidden.is_displayed()
+
+
+def test_the_cheat_sheet_takes_two_pages_of_paper(address, driver):
+    driver.get(address + "book/guide/cheatsheet.html")
+    driver.execute_async_script(SETTLED)
+    printed = b64decode(driver.print_page(PrintOptions()))
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+
+
+def test_lessons_can_be_downloaded_and_run(address, driver):
+    driver.get(address + "notebooks/03_an_error_gradient_that_arrives_late.html")
+    links = {link.text: link.get_attribute("href") for link in driver.find_elements("css selector", ".launch a")}
+    assert list(links) == ["Download the notebook"]
+    assert not is_broken(links["Download the notebook"])
+    found = ways_to_run("notebooks/03_x", 1, "owner/na<me")
+    assert "mybinder.org/v2/gh/owner/na&lt;me/HEAD?labpath=notebooks/03_x.ipynb" in found
+    assert "colab.research.google.com/github/owner/na&lt;me/blob/HEAD/notebooks/03_x.ipynb" in found
+
+
+def test_exercises_are_those_that_students_get():
+    for name in ASSIGNMENTS:
+        student = student_version(notebook(text_of(name)))
+        text = json.dumps(student)
+        assert "SOLUTION" not in text
+        assert "HIDDEN" not in text
+        assert text.count("YOUR CODE HERE") == json.dumps(notebook(text_of(name))).count("BEGIN SOLUTION")
+        for cell in student["cells"]:
+            if cell["cell_type"] == "code":
+                compile("".join(cell["source"]), name, "exec")
