@@ -203,16 +203,21 @@ def _check_form(schedule: Schedule, k: int, K: int, M: int) -> None:
             f"module {k}: expected iterations that begin with a forward pass, and go forward on micro-batches "
             f"{wanted} of iteration 0, got {' '.join(text(k, action) for action in planned)}; correct the order"
         )
+    expect_whole_backward_passes(planned, k)
+    for t in range(1, settled(K)):
+        moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
+        if list(schedule(k, K, t, M)) != moved:
+            raise ScheduleError(f"module {k}: expected the same actions in every iteration, iteration {t} has others")
+
+
+def expect_whole_backward_passes(planned: Sequence[Action], k: int) -> None:
+    """Raise ScheduleError unless what module k does in an iteration has both halves of a backward pass, or none."""
     halves = {kind: [action.number for action in planned if action.kind == kind] for kind in ("I", "W")}
     if sorted(halves["I"]) != sorted(halves["W"]):
         raise ScheduleError(
             f"module {k}: expected both halves of a backward pass in one iteration, since a checkpoint between two "
             f"iterations holds none, got I of micro-batches {halves['I']} and W of {halves['W']}; correct the order"
         )
-    for t in range(1, settled(K)):
-        moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
-        if list(schedule(k, K, t, M)) != moved:
-            raise ScheduleError(f"module {k}: expected the same actions in every iteration, iteration {t} has others")
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import in_process
 from safetensors.numpy import load_file
 
 from ddg_ref import Config
@@ -126,10 +127,10 @@ def test_a_finished_run_is_not_overwritten_unasked(tmp_path):
 
 def test_compare_removes_nothing_before_all_can_be_trained(tmp_path):
     out = tmp_path / "out"
-    assert ddg("compare", *QUICK, "--epochs", 0, "--runs", "bp,ddg:2", "--out", out).returncode == 0
+    assert in_process("compare", *QUICK, "--epochs", 0, "--runs", "bp,ddg:2", "--out", out).returncode == 0
     before = (out / "bp-1" / "run.json").read_bytes()
     for runs in ("bp,ddg:99", "bp,ddg:2,ddg:2", "bp,nothing:2"):
-        again = ddg("compare", *QUICK, "--epochs", 0, "--runs", runs, "--out", out, "--overwrite")
+        again = in_process("compare", *QUICK, "--epochs", 0, "--runs", runs, "--out", out, "--overwrite")
         assert again.returncode == 2
         assert again.stderr.count("\n") == 1
     assert (out / "bp-1" / "run.json").read_bytes() == before
@@ -182,12 +183,12 @@ def test_compare(tmp_path):
 @pytest.mark.parametrize("method", ["ddg-current", "fr", "fdg", "gpipe", "pipedream", "spectrain", "spike", "dni"])
 def test_train_with_every_other_method(tmp_path, method):
     options = [*QUICK, "--method", method, "--modules", 3, "--iterations", 20, "--checkpoint-every", 7]
-    done = ddg("train", *options, "--out", tmp_path)
+    done = in_process("train", *options, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(f"{method} K=3: test accuracy ")
     whole = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "run.json").unlink()
-    done = ddg("train", "--resume", tmp_path, "--engine", "reference")
+    done = in_process("train", "--resume", tmp_path, "--engine", "reference")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "weights.safetensors").read_bytes() == whole
 

@@ -39,6 +39,7 @@ def directory(tmp_path):
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_sigkill_at_dozens_of_moments_changes_no_byte(directory):
     options = [*SMALL, "--epochs", "60", "--checkpoint-every", "5"]
     whole = python("-m", "ddg_ref", "train", *SMALL, "--epochs", "60", "--out", directory / "whole")

@@ -7,15 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command import in_process as ddg
 from safetensors.numpy import load_file
 
 import ddg_ref
-from ddg_ref.cli.main import run_app
 from ddg_ref.errors import WriteError
 from ddg_ref.runs import comparison, rundir
 from ddg_ref.tools.files import read_json, write_json
@@ -29,18 +28,6 @@ COMMANDS = {
     "compare": ["compare", *QUICK, "--runs", "bp,ddg:2"],
     "timeline": ["timeline", *QUICK[:-2], "--count", "1"],
 }
-
-
-def ddg(*arguments, cwd=ROOT):
-    """The command in this process, which is ten times faster than in one of its own."""
-    out, err = StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["ddg", *map(str, arguments)])
-        code, message = run_app()
-    done = subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue() + message)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def tree(directory):
@@ -158,11 +145,20 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What each command leaves, made once."""
+    found = {command: tmp_path_factory.mktemp(command) for command in COMMANDS}
+    for command, out in found.items():
+        assert ddg(*COMMANDS[command], "--out", out).returncode == 0
+    return found
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_refused_is_refused_before_anything_is_removed(command, why, tmp_path):
+def test_what_is_refused_is_refused_before_anything_is_removed(command, why, made, tmp_path):
     options = COMMANDS[command]
-    assert ddg(*options, "--out", tmp_path).returncode == 0
+    shutil.copytree(made[command], tmp_path, dirs_exist_ok=True)
     before = tree(tmp_path)
     wrong = REFUSED[why]
     if command == "compare" and "--modules" in wrong:

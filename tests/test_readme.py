@@ -51,7 +51,10 @@ def test_the_quick_starts_are_found():
     assert {"README", "running"} <= {program.id for program in PROGRAMS}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=pytest.mark.slow if each.startswith("reproduce all") else ()) for each in COMMANDS],
+)
 def test_commands_are_accepted(command, tmp_path):
     arguments = shlex.split(command)
     arguments[arguments.index("--out") + 1] = str(tmp_path)
