@@ -13,7 +13,7 @@ from benchmarks.mpi import speed_ups
 from benchmarks.start import import_ratio
 from benchmarks.timing import Contender, Ratio, ratio, take_turns
 from ddg_ref.runs.plots import COLOURS, Picture
-from ddg_ref.tools.environment import environment
+from ddg_ref.tools.environment import environment, interpreter
 from ddg_ref.tools.files import write_figure, write_json
 
 TORCH = find_spec("torch") is not None
@@ -156,6 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.repetitions < 1:
         parser.error(f"--repetitions: expected a whole number >= 1, got {options.repetitions}")
+    print(f"Python {interpreter()}")
     if not TORCH:
         print("PyTorch is not installed: rows that need it are left out (pip install -r requirements-bench.txt)")
     rows = table(options.repetitions)

@@ -1,5 +1,7 @@
 """What a figure depends on besides the configuration: versions, processor, BLAS."""
 
+import sys
+import sysconfig
 from platform import machine, platform, python_version
 from typing import Any
 
@@ -17,13 +19,24 @@ def kernels() -> str:
     return ", ".join(sorted(set(found)))
 
 
+def interpreter() -> str:
+    """Version of Python; where it was built to do without the interpreter lock, also whether it does.
+
+    An extension that is not made for that switches the lock on when it is imported.
+    """
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return python_version()
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return f"{python_version()} free-threaded, interpreter lock {'on' if locked else 'off'}"
+
+
 def environment() -> dict[str, Any]:
     """What a figure depends on besides the configuration."""
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]  # NumPy's, whatever others have loaded theirs
     return {
         "ddg_ref": VERSION,
-        "python": python_version(),
+        "python": interpreter(),
         "numpy": np.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "kernels": kernels(),
