@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,15 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import IN_PROCESS
 from runs import PER_EPOCH, SMALL, TINY, assert_same_run, finish, run_to, small_training, tiny_images
+from test_schedules import schedules
 
 from ddg_ref import Config
-from ddg_ref.errors import CheckpointError, DamagedError, InputError, WorkerError
+from ddg_ref.deadlock import check
+from ddg_ref.errors import CheckpointError, DamagedError, InputError, ScheduleError, WorkerError
 from ddg_ref.layers import Flatten, Linear, Tanh
 from ddg_ref.methods import METHODS
 from ddg_ref.runs import checkpoints
 from ddg_ref.runs.checkpoints import list_checkpoints, load, resume, save
 from ddg_ref.runs.rundir import STATE, SUMS, TENSORS
 from ddg_ref.runs.training import Training
+from ddg_ref.schedules import Action
 from ddg_ref.tools import files
 
 OPTIMIZERS = [
@@ -113,6 +117,48 @@ def test_predicted_weights_are_each_batchs_own(stop):
     decaying = {"method": "spectrain", "modules": 4, "weight_decay": 0.5}
     config = Config(data="tiny", **SMALL | decaying)
     assert_same_run(resumed(config, [(stop, "reference")], "threads"), finish(Training(config, TINY)))
+
+
+@st.composite
+def rows(draw):
+    """A row of `schedules`, in which some modules update an iteration later, and some go back in halves.
+
+    Of those that do both, the second half may come an iteration later too.
+    """
+    row, K = draw(schedules())
+    halved, late = draw(st.sets(st.integers(1, K))), draw(st.sets(st.integers(1, K)))
+    wait, apart = draw(st.integers(1, 9)), draw(st.booleans())
+
+    def actions(k, K, t, M):
+        own = [
+            Action(kind, n - 1) if kind == "U" and k in late else Action(kind, n)
+            for kind, n in row.schedule(k, K, t, M)
+        ]
+        for number in [action.number for action in own if action.kind == "B" and k in halved]:
+            place = own.index(Action("B", number))
+            own[place] = Action("I", number)
+            second = Action("W", number - M if apart and k in late else number)
+            own.insert(min(place + wait, len(own) - 1), second)
+        return own
+
+    return replace(row, schedule=actions), K
+
+
+@given(rows(), st.integers(0, 2 * PER_EPOCH), ENGINE, ENGINE)
+@settings(max_examples=200)
+def test_whatever_schedule_is_accepted_can_be_stopped_at_any_iteration(drawn, stop, first, second):
+    row, K = drawn
+    options = {"method": row.name, "modules": K, "momentum": 0.5}
+    config = Config(data="tiny", **SMALL | options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, row.name, row)
+        try:
+            check(config.make_method().schedule, K, config.make_method().micro_batches, inf)
+        except ScheduleError:
+            with pytest.raises(ScheduleError):
+                Training(config, TINY)
+            return
+        assert_same_run(resumed(config, [(stop, first)], second), finish(Training(config, TINY)))
 
 
 @pytest.mark.parametrize("engine", IN_PROCESS)

@@ -64,6 +64,13 @@ def test_the_bubble_of_halves_of_backward_passes(R, more, F, I, W):  # noqa: E74
     assert held(file) == [R] * R
 
 
+def test_the_bubbles_of_a_hundred_ranks():
+    """As many micro-batches as ranks: what these schedules do takes R^2 operations for each iteration."""
+    R = 96
+    np.testing.assert_allclose(idle(zero_bubble(R, R), 1, 1, 1), R - 1, rtol=1e-9)
+    np.testing.assert_allclose(idle(interleaved(R, 2, R), 1, 1, 1), 3 * (R - 1) / 2, rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_bubbles_of_the_files_of_pytorch(name):
     """At F = I = W = 1. Qi et al., NeurIPS 2024: none for V-shaped zero bubble."""
