@@ -1,8 +1,8 @@
 """The methods: what module k of K does is read off a row of this table.
 
-A row names a schedule: which batch module k goes forward and back on, and when. The other fields say which weights it
-goes back with, what it keeps until then, and what the error gradient is multiplied by. No engine asks for a method by
-its name. `d` is the delay that follows from the schedule, in iterations; `k = 1` is nearest the input.
+A row names a schedule: which batch module k runs forward and which backward, and when. The other fields say with which
+weights it runs backward, what it keeps until then, and what the error gradient is multiplied by. No engine asks for a
+method by its name. `d` is the delay that follows from the schedule, in iterations; `k = 1` is nearest the input.
 
 Where a row is called exact, what module k applies is the gradient of the loss of one batch with respect to its weights,
 at weights that the network has really had. `w(t)` are the weights of all modules before their iteration t.

@@ -36,9 +36,9 @@ class Flight(NamedTuple):
 class Life:
     """What passes through one module: the micro-batches in flight, and the versions of its weights that they met.
 
-    Raises ScheduleError for an action that makes no sense after those before it; with `in_order` also for one that goes
-    back on another micro-batch than the first one in flight, as the engines do. A life that is looked at from later on
-    begins with some version, and does not judge what is done with micro-batches before `first`.
+    Raises ScheduleError for an action that makes no sense after those before it; with `in_order` also for one that
+    runs backward on another micro-batch than the first one in flight, as the engines do. A life that is looked at from
+    later on begins with some version, and does not judge what is done with micro-batches before `first`.
     """
 
     def __init__(self, k: int, M: int, *, version: int = 0, first: int = 0, in_order: bool = True) -> None:

@@ -205,6 +205,11 @@ def _tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
+def _edited(cell: NotebookNode) -> tuple[object, ...]:
+    """What people edit in a text; captions and descriptions of figures stand under `mystnb`."""
+    return cell.cell_type, cell.source, _tags(cell), cell.metadata.get("mystnb")
+
+
 def out_of_step(text: NotebookNode, notebook: NotebookNode) -> Iterator[str]:
     """Where the cells of the two differ."""
     for index, (ours, theirs) in enumerate(zip_longest(text.cells, notebook.cells)):
@@ -212,7 +217,7 @@ def out_of_step(text: NotebookNode, notebook: NotebookNode) -> Iterator[str]:
             yield f"{_name(notebook, index)} is in the notebook only: execute the lesson again"
         elif theirs is None:
             yield f"{_name(text, index)} is in the text only: execute the lesson again"
-        elif (ours.cell_type, ours.source, _tags(ours)) != (theirs.cell_type, theirs.source, _tags(theirs)):
+        elif _edited(ours) != _edited(theirs):
             yield f"{_name(text, index)} differs between text and notebook: execute the lesson again"
 
 

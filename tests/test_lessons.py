@@ -56,6 +56,16 @@ def has_picture(cell: nbformat.NotebookNode) -> bool:
     return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
 
 
+def uncaptioned(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """First lines of the cells that have a picture and no caption, or a caption and no picture."""
+    captions = [bool(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")) for cell in cells]
+    return [
+        cell.source.partition("\n")[0]
+        for cell, caption in zip(cells, captions, strict=True)
+        if has_picture(cell) != caption
+    ]
+
+
 def longest_line(book: nbformat.NotebookNode) -> int:
     """How many letters the longest line of code, or of what code printed, has."""
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -100,6 +110,21 @@ def test_no_line_is_clipped(slug):
 @every_lesson
 def test_pictures_that_are_promised_are_there(slug):
     assert broken_promises(notebook(slug).cells) == []
+
+
+@every_lesson
+def test_every_caption_has_its_picture(slug):
+    assert uncaptioned(notebook(slug).cells) == []
+
+
+def test_a_caption_without_a_picture_is_found():
+    caption = {"mystnb": {"figure": {"caption": "Two paths."}}}
+    cell = nbformat.v4.new_code_cell("interact(plane)", metadata=caption)
+    assert uncaptioned([cell]) == ["interact(plane)"]
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": ""})]
+    assert uncaptioned([cell]) == []
+    cell.metadata = nbformat.from_dict({"mystnb": {"image": {"alt": "Two paths."}}})
+    assert uncaptioned([cell]) == ["interact(plane)"]
 
 
 def test_a_promise_without_a_picture_is_found():

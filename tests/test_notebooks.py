@@ -176,6 +176,11 @@ def test_a_file_that_is_no_lesson_is_found(course, capsys):
         ("# A tiny lesson", "# A small lesson", r"cell 1 \(# A small lesson\) differs"),
         ('print("one", 0.5)', 'print("one", 1 / 2)', r"cell 2 .* differs"),
         (":tags: [timing]\n", ":tags: [other]\n", r"cell 3 .* differs"),
+        (
+            ":tags: [timing]\n",
+            "---\nmystnb: {figure: {caption: New.}}\ntags: [timing]\n---\n",
+            r"cell 3 .* differs",
+        ),
         ("picture\n```\n", "picture\n```\n\nThe end.\n", r"cell 5 \(The end.\) is in the text only"),
         (TEXT[TEXT.rindex("```{code-cell}") :], "", r"cell 4 .* is in the notebook only"),
     ],

@@ -12,6 +12,9 @@ from ddg_ref.runs.config import Config
 
 ROOT = Path(__file__).parents[1]
 
+TEXTS = ("benchmarks", "book", "ddg_ref", "docs", "notebooks", "tests", "theory")
+"""The folders with what people wrote."""
+
 IDEA = "idea"
 """The files at the root of ddg_ref, layers and workers: what one reads. All other folders may be skipped."""
 
@@ -220,3 +223,26 @@ def test_every_option_is_explained(option):
     text = option.metadata["help"]
     assert text[0].isupper()
     assert text.endswith(".")
+
+
+GAP = r"[\s#>*/|]+"
+BROKEN_PROMISE = re.compile(rf"\b(?:go|goes|going|went|gone){GAP}back{GAP}on\b", re.IGNORECASE)
+"""In English that is not to keep one's word; a module *runs backward* on a batch. A line may end in it."""
+WRITTEN = sorted(
+    path
+    for kind in ("md", "py", "js", "html", "toml")
+    for path in [*ROOT.glob(f"*.{kind}"), *(p for top in TEXTS for p in (ROOT / top).rglob(f"*.{kind}"))]
+)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_breaks_a_promise(path):
+    assert BROKEN_PROMISE.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["it go{} back on batch 3", "Go{}\n    back on it", "# go{}\n# back\n# on 3", "> go{} back\n> on"]
+)
+def test_a_broken_promise_is_found(text):
+    assert BROKEN_PROMISE.search(text.format("es"))
+    assert not BROKEN_PROMISE.search(text.format("es").replace("on", "one iteration later"))

@@ -36,7 +36,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 FEWEST_WRONG_ANSWERS = 3
-HABITS = ("library_call", "library_differences", "differences")
+HABITS = ("library_call", "oracle_call", "library_differences", "differences")
 """Wrong answers that give the right numbers, and get no points at all: those of the tests that follow their cell."""
 AT_ONCE = 2
 """Assignments graded at the same time."""

@@ -157,6 +157,12 @@ def measured_excess(
     return float(max(changes) - case.gamma**2 * problem.L * problem.gradient_bound() * C)
 
 
+def tried_excess(excess: Callable[[Case, float], float], case: Case, C: float) -> float:
+    """Exercise 6: what `excess` gives without ours."""
+    with own_work(measured_excess):
+        return excess(case, C)
+
+
 def compare_loops(work: Callable[..., int], K: int, iterations: int, method: str, drain: bool, seed: int) -> None:
     """Exercise 5: train with `work` on threads and with one_thread; both must end with the same bits."""
     (mine, my_task), (theirs, task) = (small_training(K, iterations, seed, method=method) for _ in range(2))
@@ -191,6 +197,12 @@ def check_best_cuts(best_cuts: Callable[[list[float], int], Sequence[int]], cost
 def slowest_module(costs: Sequence[float], cuts: Sequence[int]) -> float:
     """What the slowest module costs."""
     return float(max(map(sum, np.split(np.array(costs), cuts))))
+
+
+def tried_slowest(slowest: Callable[..., float], costs: Sequence[float], cuts: Sequence[int]) -> float:
+    """Exercise 7: what `slowest` gives without ours."""
+    with own_work(slowest_module):
+        return slowest(list(costs), list(cuts))
 
 
 def interrogate(diagnose: Callable[..., str], name: str, seed: int) -> str:
