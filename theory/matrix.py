@@ -79,10 +79,10 @@ NOT_NOTICED: dict[tuple[str, str], str] = {
     (
         "theorem-1-clean",
         LESS,
-    ): "open; where γL ≥ 2 sin(π/(2(2K-1))) it is at least M for every K, so S_T is below",
+    ): "open; where γL ≥ 2 sin(π/(2(2K-1))) the bound is at least M for every K, so what is measured is below",
     ("theorem-2-harmonic", LESS): "open; no search came above 0.946 (K = 2)",
     ("warm-up", LESS): "true for every f: PROOFS.md section 8",
-    ("theorem-d", "without R"): "open; on f = (L/2) w₁², the worst f known, with noise too, S_T stays below",
+    ("theorem-d", "without R"): "open; on f = (L/2) w₁², the worst f known, with noise too, it stays below",
     # what people run
     ("shuffled", LESS): "open; the constants of Theorem R2 are loose",
     (
