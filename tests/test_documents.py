@@ -100,7 +100,7 @@ def typed_formulas(text: str) -> list[str]:
     """Formulas outside $ .. $ and blocks of code, in running text, tables and inline code."""
     text = re.sub(r"^```.*?^```|^    [^\n]*$|^<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"\$[^$]+\$|\]\([^)]*\)", "", text)
-    text = re.sub(r"`(?!\d|\(|K-)[\w.:\[\]()-]+`|`python -m [^`]+`", "", text)  # names, calls and commands
+    text = re.sub(r"`(?!\d|\(|K-)[\w.:\[\]()+-]+`|`python -m [^`]+`", "", text)  # names, calls and commands
     text = re.sub(PRINTED, "", text, flags=re.MULTILINE)
     return [line for line in text.splitlines() if ASCII_FORMULA.search(line)]
 
