@@ -10,7 +10,6 @@ from stat import S_ISREG
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from ddg_ref.arrays import Array, Params
 from ddg_ref.conformance.layer_specs import build
@@ -21,6 +20,7 @@ from ddg_ref.layers import Layer, Sequential
 from ddg_ref.layers.compose import as_layers
 from ddg_ref.losses import LOSSES
 from ddg_ref.optimizers import OPTIMIZERS, Optimizer
+from ddg_ref.tools.tensor_files import SafetensorError, safe_open
 
 LONGEST_REASON = 300
 LARGEST_HEADER = 1 << 20

@@ -27,6 +27,7 @@ from ddg_ref.tools.files import (
     write_json,
     write_tensors,
 )
+from ddg_ref.tools.tensor_files import expect_installed
 
 RESULT = "run.json"
 WEIGHTS = "weights.safetensors"
@@ -72,7 +73,11 @@ class Place:
         return found
 
     def prepare(self) -> None:
-        """Make the directory, and try whether there is room. Raises InputError if not."""
+        """Make the directory, and try whether there is room. Raises InputError if not, or if weights, which need room,
+        cannot be written here at all.
+        """
+        if self.room:
+            expect_installed()
         make(self.directory)
         try:
             try_room(self.directory, self.room)

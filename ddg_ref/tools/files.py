@@ -17,10 +17,9 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from ddg_ref.errors import InputError, WriteError, reason
+from ddg_ref.tools.tensor_files import SafetensorError, save_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,6 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from ddg_ref.arrays import Array, Shape
 from ddg_ref.computing import computing
@@ -32,6 +31,7 @@ from ddg_ref.runs.engines import ENGINES
 from ddg_ref.runs.rundir import CHECKPOINT_FILES, CHECKPOINTS, LARGEST_SUMS, STATE, SUMS, TENSORS
 from ddg_ref.runs.training import Training, make_network
 from ddg_ref.splitting import check_cuts
+from ddg_ref.tools.tensor_files import SafetensorError, safe_open
 
 LONGEST_REASON = 300
 HEADER_ROOM = 1 << 20
