@@ -171,8 +171,7 @@ def check(
     first action that can never happen, or that meets what it should not, and for a schedule that does not begin
     iteration t with the forward passes of batch t, or is not the same in all iterations.
     """
-    for k in range(1, K + 1):
-        _check_form(schedule, k, K, M)
+    check_form(schedule, K, M)
     workers = programs or one_each(schedule, K, M)
     room = between_workers(in_iteration(workers, 0), capacity if callable(capacity) else lambda a, b: capacity)
     channels, modules = Channels(room), [Life(k, M) for k in range(1, K + 1)]
@@ -194,8 +193,15 @@ def check(
     )
 
 
+def check_form(schedule: Schedule, K: int, M: int) -> None:
+    """Raise ScheduleError unless each module's actions have the form on which engines and checkpoints build: training
+    may stop before a batch, batches enter in order and whole, and no backward pass is half done between two iterations.
+    """
+    for k in range(1, K + 1):
+        _check_form(schedule, k, K, M)
+
+
 def _check_form(schedule: Schedule, k: int, K: int, M: int) -> None:
-    """What the engines build upon: training may stop before a batch, and batches enter in order and whole."""
     planned = schedule(k, K, 0, M)
     forward, wanted = [action.number for action in planned if action.kind == "F"], list(parts(0, M))
     if forward != wanted or planned[0].kind != "F":
@@ -203,21 +209,16 @@ def _check_form(schedule: Schedule, k: int, K: int, M: int) -> None:
             f"module {k}: expected iterations that begin with a forward pass, and go forward on micro-batches "
             f"{wanted} of iteration 0, got {' '.join(text(k, action) for action in planned)}; correct the order"
         )
-    expect_whole_backward_passes(planned, k)
-    for t in range(1, settled(K)):
-        moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
-        if list(schedule(k, K, t, M)) != moved:
-            raise ScheduleError(f"module {k}: expected the same actions in every iteration, iteration {t} has others")
-
-
-def expect_whole_backward_passes(planned: Sequence[Action], k: int) -> None:
-    """Raise ScheduleError unless what module k does in an iteration has both halves of a backward pass, or none."""
     halves = {kind: [action.number for action in planned if action.kind == kind] for kind in ("I", "W")}
     if sorted(halves["I"]) != sorted(halves["W"]):
         raise ScheduleError(
             f"module {k}: expected both halves of a backward pass in one iteration, since a checkpoint between two "
             f"iterations holds none, got I of micro-batches {halves['I']} and W of {halves['W']}; correct the order"
         )
+    for t in range(1, settled(K)):
+        moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
+        if list(schedule(k, K, t, M)) != moved:
+            raise ScheduleError(f"module {k}: expected the same actions in every iteration, iteration {t} has others")
 
 
 @cache
