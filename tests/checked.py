@@ -130,12 +130,21 @@ class Stream:
 
 
 class Event:
-    def __init__(self, world):
-        self.world, self.seen = world, {}
+    def __init__(self, world, timed):
+        self.world, self.seen, self.timed = world, {}, timed
 
     def synchronize(self):
         with LOCK:
             self.world.wait_for(self.seen)
+
+
+def elapsed(before, after):
+    """Milliseconds between two events that both are done: one, as no clock runs here."""
+    if not (before.timed and after.timed):
+        raise Violation("an event that takes no time was asked for it")
+    if any(event.world.done[stream] < tick for event in (before, after) for stream, tick in event.seen.items()):
+        raise Violation("an event was asked for its time before it was done")
+    return 1.0
 
 
 class Buffer:
@@ -487,8 +496,11 @@ def checked_cupy(world):
     cupy.ReductionKernel = lambda *texts: Reduction(world, *texts)
     cuda.Device = Device
     cuda.Stream = lambda non_blocking: Stream(world, world.devices[-1])
-    cuda.Event = lambda disable_timing=False: Event(world)
+    cuda.Event = lambda disable_timing=False: Event(world, timed=not disable_timing)
+    cuda.get_elapsed_time = elapsed
     cuda.get_current_stream = lambda: (world.devices, world.stream())[1]
     cuda.runtime = SimpleNamespace(getDeviceCount=lambda: count, CUDARuntimeError=CUDARuntimeError)
+    cuda.runtime.getDeviceProperties = lambda index: {"name": b"a checked GPU"}
+    cuda.runtime.runtimeGetVersion, cupy.__version__ = lambda: 0, "checked"
     cupy.cuda = cuda
     return cupy
