@@ -65,6 +65,7 @@ class World:
     def __init__(self, count):
         self.count, self.waits, self.operations, self.streams = count, 0, 0, 0
         self.done = defaultdict(int)  # stream -> up to which of its operations the host knows that it is done
+        self.given_back = defaultdict(int)  # device -> how often its pool was emptied
         self.current = local()
         self.null_streams = [Stream(self, device) for device in range(count)]
 
@@ -78,6 +79,10 @@ class World:
     def stream(self, device=None):
         device = self.devices[-1] if device is None else device
         return self.current.streams[device][-1]
+
+    def give_back(self):
+        """The memory of the current device that is in its pool: how often, in `given_back`."""
+        self.given_back[self.devices[-1]] += 1
 
     def wait_for(self, seen):
         self.waits += 1
@@ -492,6 +497,8 @@ def checked_cupy(world):
     cupy.lib = SimpleNamespace(
         stride_tricks=SimpleNamespace(as_strided=lambda x, *rest: launch(world, as_strided, (x, *rest), {}))
     )
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=world.give_back)
+    cupy.get_default_pinned_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
     cupy.ElementwiseKernel = lambda *texts: Kernel(world, *texts)
     cupy.ReductionKernel = lambda *texts: Reduction(world, *texts)
     cuda.Device = Device

@@ -172,6 +172,19 @@ def test_cublas_is_told_to_add_alike_on_all_streams_before_it_is_used(monkeypatc
     assert told == [chosen or ":4096:8"]
 
 
+@of_the_checked_one
+@pytest.mark.parametrize("stops", [False, True])
+def test_memory_is_given_back_at_the_end_of_a_run(world, stops):
+    """Of each device, once for each of its modules, and not between two epochs."""
+    training = small_training(device="cuda:0,cpu,cuda:1", engine="threads", epochs=2)
+    before = dict(world.given_back)
+    for record in training.epochs():
+        assert record
+        assert world.given_back == before
+        training.task.stop_requested = stops
+    assert {index: n - before.get(index, 0) for index, n in world.given_back.items()} == {0: 1, 1: 1}
+
+
 # What the checked devices find
 
 

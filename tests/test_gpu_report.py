@@ -40,6 +40,7 @@ from benchmarks import gpu
 from benchmarks.contenders import mlp, resnet
 from checked import installed
 
+gpu.METHODS = ("bp", "ddg")
 gpu.kernel_times = lambda repetitions, times=gpu.kernel_times: times(repetitions, images=2)
 with installed(1):
     works = [mlp(8, 8, iterations=2), resnet(8, 2, iterations=2)]

@@ -99,6 +99,11 @@ class Cuda(Device):
         if len(self._ends) > LEAD:
             self._ends.popleft().synchronize()
 
+    def give_back(self) -> None:
+        with cupy().cuda.Device(self.index):
+            cupy().get_default_memory_pool().free_all_blocks()
+        cupy().get_default_pinned_memory_pool().free_all_blocks()
+
     def place(self, x: Array) -> Array:
         if on_host(x):  # through pinned memory, which CuPy keeps until the copy is done
             placed: Array = cupy().asarray(x)
