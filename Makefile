@@ -33,8 +33,8 @@ tight: $(VENV)/developer
 
 # With a Python that has CuPy already, or else with the virtual environment.
 gpu-check:
-	$(PYTHON) -c "import cupy, pytest, hypothesis, typer" 2>/dev/null || $(MAKE) $(VENV)/gpu
-	DDG_REF_CACHE=$(GPU_OUT)/cache $$(test -f $(VENV)/gpu && echo $(BIN)/python || echo $(PYTHON)) \
+	$(PYTHON) -c "import cupy" 2>/dev/null || $(MAKE) $(VENV)/gpu
+	OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 DDG_REF_CACHE=$(GPU_OUT)/cache $$(test -f $(VENV)/gpu && echo $(BIN)/python || echo $(PYTHON)) \
 		-m benchmarks.gpu --out $(GPU_OUT)
 
 lessons: $(VENV)/developer

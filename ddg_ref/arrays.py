@@ -67,20 +67,20 @@ def settled(x: Array) -> Array:
 
 
 Operands = ParamSpec("Operands")
-Several = TypeVar("Several", bound="Array | tuple[Array, ...]")
+Result = TypeVar("Result")
 
 
-class Fused(Generic[Operands, Several]):
+class Fused(Generic[Operands, Result]):
     """A NumPy function that goes over its arrays several times, and what does the same at once on a GPU.
 
     Where its first argument lies decides. `ddg_ref.gpu.kernels` sets `on_gpu`; without it a GPU follows the formula.
     """
 
-    def __init__(self, formula: Callable[Operands, Several]) -> None:
+    def __init__(self, formula: Callable[Operands, Result]) -> None:
         self.formula = self.on_gpu = formula
         update_wrapper(self, formula)
 
-    def __call__(self, *operands: Operands.args, **named: Operands.kwargs) -> Several:
+    def __call__(self, *operands: Operands.args, **named: Operands.kwargs) -> Result:
         return (self.formula if isinstance(operands[0], np.ndarray) else self.on_gpu)(*operands, **named)
 
 
@@ -106,13 +106,14 @@ def added(grads: Params, more: Params) -> Params:
     return {name: g + more[name] for name, g in grads.items()}
 
 
+@Fused
 def column_sums(x: Array) -> Array:
     """Sum of `x` over every axis but the last: shape (..., C) -> (C,), same dtype.
 
     A product with a row of ones, because BLAS adds rows several times faster than `x.sum(axis=0)` when C is small.
     """
     rows, width = widened(x)
-    sums = xp_of(x).ones(len(rows), dtype=x.dtype) @ rows  # (W*C,)
+    sums = np.ones(len(rows), dtype=x.dtype) @ rows  # (W*C,)
     totals: Array = sums.reshape(width, -1).sum(axis=0)
     return totals
 

@@ -40,6 +40,16 @@ class Device(ABC):
     def selected(self) -> AbstractContextManager[None]:
         """The same inside `opened`, for a thread that has opened others since; at the end nothing need be done."""
 
+    def launching(self) -> AbstractContextManager[Any]:
+        """For the block, this thread asks for work here, and waits for nothing and nobody."""
+        return nullcontext()
+
+    def keep_pace(self) -> None:  # noqa: B027 - where work is done at once nothing runs ahead
+        """Once an iteration: waits if the work that is asked for here has run too far ahead of what is done."""
+
+    def give_back(self) -> None:  # noqa: B027 - host memory is given back as it becomes free
+        """After a run whose work is done: returns memory that nothing refers to any more to whoever else is here."""
+
     @abstractmethod
     def place(self, x: Array) -> Array:
         """`x` here: itself, or a copy of it, if it is done. Does not wait for a copy to a GPU."""

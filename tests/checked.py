@@ -13,7 +13,8 @@ at once, but judges as if each stream went its own way, by vector clocks. It rai
 Libraries choose the kernel of a matrix product by where its operands lie, and another kernel adds in another order. So
 here a product with an operand that does not begin where its memory does is off by one unit in the last place.
 
-It counts the host's waits in `waits`. The kernels' texts are such that Python reads them as C does.
+It counts the host's waits in `waits`, and in `operations` what is asked of a device: kernels, products and copies.
+The kernels' texts are such that Python reads them as C does, but for a few words that `Kernel` puts in Python's way.
 """
 
 import operator
@@ -62,8 +63,9 @@ class World:
     """All devices: what is current in which thread, and what the host knows to be done."""
 
     def __init__(self, count):
-        self.count, self.waits, self.streams = count, 0, 0
+        self.count, self.waits, self.operations, self.streams = count, 0, 0, 0
         self.done = defaultdict(int)  # stream -> up to which of its operations the host knows that it is done
+        self.given_back = defaultdict(int)  # device -> how often its pool was emptied
         self.current = local()
         self.null_streams = [Stream(self, device) for device in range(count)]
 
@@ -77,6 +79,10 @@ class World:
     def stream(self, device=None):
         device = self.devices[-1] if device is None else device
         return self.current.streams[device][-1]
+
+    def give_back(self):
+        """The memory of the current device that is in its pool: how often, in `given_back`."""
+        self.given_back[self.devices[-1]] += 1
 
     def wait_for(self, seen):
         self.waits += 1
@@ -126,6 +132,24 @@ class Stream:
     def synchronize(self):
         with LOCK:
             self.world.wait_for(self.seen)
+
+
+class Event:
+    def __init__(self, world, timed):
+        self.world, self.seen, self.timed = world, {}, timed
+
+    def synchronize(self):
+        with LOCK:
+            self.world.wait_for(self.seen)
+
+
+def elapsed(before, after):
+    """Milliseconds between two events that both are done: one, as no clock runs here."""
+    if not (before.timed and after.timed):
+        raise Violation("an event that takes no time was asked for it")
+    if any(event.world.done[stream] < tick for event in (before, after) for stream, tick in event.seen.items()):
+        raise Violation("an event was asked for its time before it was done")
+    return 1.0
 
 
 class Buffer:
@@ -278,6 +302,7 @@ def read(stream, array):
 
 
 def write(stream, array):
+    stream.world.operations += 1
     tick = stream.tick()
     if not (stream.knows(array.buffer.written) and stream.knows(array.buffer.read)):
         raise Violation("written by a stream that does not wait for the others that use it")
@@ -291,7 +316,12 @@ def allocated(stream, values):
     for written, used in freed:
         if not (stream.knows(written) and stream.knows(used)):
             raise Violation("memory is allocated again that another stream may still use")
-    array = Checked(values, Buffer(stream, values))
+    return Checked(values, Buffer(stream, values))
+
+
+def filled(stream, values):
+    """A new array that an operation writes."""
+    array = allocated(stream, values)
     write(stream, array)
     return array
 
@@ -331,7 +361,7 @@ def launch(world, function, arguments, options):
             return Checked(values, owner.buffer)
         for array in arrays:
             read(stream, array)
-        return allocated(stream, values)
+        return (allocated if function in (np.empty, np.empty_like) else filled)(stream, values)
 
 
 class Kernel:
@@ -340,9 +370,12 @@ class Kernel:
     def __init__(self, world, inputs, outputs, operation, name):
         self.world, self.name = world, name
         self.inputs, self.outputs = ([p.split() for p in text.split(",")] for text in (inputs, outputs))
-        self.operation = re.sub(r"\bT (?=\w+ =)", "", operation)
+        self.operation = re.sub(r"\b(T|int|bool|ptrdiff_t) (?=\w+ =)", "", operation)
+        self.operation = re.sub(r"(\w+) \? (.+) : T\(0\)", r"where(\1, \2, 0)", self.operation)
 
     def __call__(self, *arguments):
+        if self.inputs[0][0] == "raw":
+            return self.fill(*arguments)
         assert len(arguments) == len(self.inputs), self.name
 
         def compute(*values):
@@ -355,8 +388,36 @@ class Kernel:
             return np.stack([np.broadcast_to(np.asarray(names[name], dtype), shape) for _, name in self.outputs])
 
         results = launch(self.world, compute, arguments, {})
-        results = [allocated(self.world.stream(), values) for values in results.values]
+        with LOCK:
+            results = [filled(self.world.stream(), values) for values in results.values]
+            self.world.operations -= len(results)  # they are one, which has been counted
         return results[0] if len(results) == 1 else tuple(results)
+
+    def fill(self, *arguments):
+        """With an input that is taken by index, into an output that is given, which tells how many elements there are;
+        all other inputs are whole numbers."""
+        *arguments, y = arguments
+        assert len(arguments) == len(self.inputs), self.name
+
+        def compute(x, *numbers, out):
+            names = {"where": np.where, "i": np.arange(out.size), self.inputs[0][-1]: Raw(x)}
+            names |= {name: number for (_, name), number in zip(self.inputs[1:], numbers, strict=True)}
+            exec(self.operation.replace("; ", "\n").replace("/", "//"), {}, names)
+            out[...] = names[self.outputs[0][-1]].reshape(out.shape)
+            return out
+
+        return launch(self.world, compute, arguments, {"out": y})
+
+
+class Raw:
+    """An array of a kernel that takes its elements by index; what is not there may be asked for if it is not used."""
+
+    def __init__(self, values):
+        assert values.flags.c_contiguous
+        self.values = values
+
+    def __getitem__(self, index):
+        return np.take(self.values, index, mode="clip")
 
 
 class Reduction:
@@ -424,7 +485,7 @@ def checked_cupy(world):
             return launch(world, np.asarray, (x,), {})
         with LOCK:
             world.devices  # noqa: B018
-            return allocated(world.stream(), np.array(x))
+            return filled(world.stream(), np.array(x))
 
     def array_split(x, count):
         parts = np.array_split(np.arange(len(x)), count)
@@ -436,12 +497,17 @@ def checked_cupy(world):
     cupy.lib = SimpleNamespace(
         stride_tricks=SimpleNamespace(as_strided=lambda x, *rest: launch(world, as_strided, (x, *rest), {}))
     )
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=world.give_back)
+    cupy.get_default_pinned_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
     cupy.ElementwiseKernel = lambda *texts: Kernel(world, *texts)
     cupy.ReductionKernel = lambda *texts: Reduction(world, *texts)
     cuda.Device = Device
     cuda.Stream = lambda non_blocking: Stream(world, world.devices[-1])
-    cuda.Event = lambda disable_timing: SimpleNamespace(seen={})
+    cuda.Event = lambda disable_timing=False: Event(world, timed=not disable_timing)
+    cuda.get_elapsed_time = elapsed
     cuda.get_current_stream = lambda: (world.devices, world.stream())[1]
     cuda.runtime = SimpleNamespace(getDeviceCount=lambda: count, CUDARuntimeError=CUDARuntimeError)
+    cuda.runtime.getDeviceProperties = lambda index: {"name": b"a checked GPU"}
+    cuda.runtime.runtimeGetVersion, cupy.__version__ = lambda: 0, "checked"
     cupy.cuda = cuda
     return cupy

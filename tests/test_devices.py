@@ -6,6 +6,7 @@ Where there is a GPU these tests run on it (`make gpu-check`), but for those tha
 import re
 import sys
 from dataclasses import replace
+from os import environ
 from pathlib import Path
 from time import sleep
 from types import ModuleType, SimpleNamespace
@@ -21,19 +22,23 @@ from runs import TINY, assert_same_run, finish, run_to, small_training
 from test_engines import METHOD
 from test_layers import CASES
 
-from ddg_ref import Config, layers
+from ddg_ref import Config, Dataset, layers
 from ddg_ref.arrays import hosted, to_host
 from ddg_ref.corrections import spike_compensation
 from ddg_ref.device import Cpu, Device
 from ddg_ref.experiments import staleness
-from ddg_ref.gpu.cuda import INSTALL, Cuda
+from ddg_ref.gpu import kernels
+from ddg_ref.gpu.cuda import INSTALL, LAUNCHING, LEAD, WORKSPACE, Cuda, _check_libraries
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
+from ddg_ref.modules import Module
 from ddg_ref.optimizers import SGD, Adam, NAdam
 from ddg_ref.runs import checkpoints
 from ddg_ref.runs.costs import measure_costs
 from ddg_ref.runs.devices import device_names, make_device
 from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.training import Training
+from ddg_ref.workers.channel import Channel
 
 of_the_checked_one = pytest.mark.skipif(REAL > 0, reason="says something of the checked CuPy, and a real one is here")
 pytestmark = pytest.mark.usefixtures("world")
@@ -69,6 +74,115 @@ def test_the_host_never_waits_within_an_iteration(world, method):
         return waited
 
     assert waits(3) == waits(12) == 6  # at the end: each worker, and for what then still waits above each module
+
+
+RESNET_20 = 612
+"""Operations that an iteration of backpropagation asks of a GPU, on ResNet-20 with momentum."""
+
+
+@of_the_checked_one
+def test_an_iteration_of_resnet_20_asks_for_no_more_than_it_did(world):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 8, 8, 3), dtype=np.float32), np.arange(8) % 10
+    config = Config(
+        model="resnet", depth=20, method="bp", modules=1, batch_size=4, lr=1e-3, device="cuda:0", engine="reference"
+    )
+    training = Training(config, Dataset("noise", x, y, x[:2], y[:2], 10))
+
+    def operations(start, stop):
+        before = world.operations
+        ENGINES["reference"](training.pipeline, training.task, start, stop)
+        return world.operations - before
+
+    once = operations(0, 1)
+    assert operations(1, 11) - once == 9 * once
+    assert once <= RESNET_20
+
+
+@of_the_checked_one
+def test_windows_are_gathered_a_few_images_at_a_time_where_they_do_not_all_fit(world, monkeypatch):
+    rng, device, layer = np.random.default_rng(0), Cuda(0), layers.Conv2d(2, 3, 3, padding=1)
+    x, dy, params = rng.standard_normal((5, 4, 4, 2)), rng.standard_normal((5, 4, 4, 3)), layer.init(rng, np.float64)
+    monkeypatch.setattr(kernels, "WINDOW_BYTES", 2 * 4 * 4 * 18 * 8)
+    with device.opened():
+        y, cache = layer.forward(placed := device.place_all(params), device.place(x))
+        dx, grads = layer.backward(placed, cache, device.place(dy))
+        there = hosted({"y": y, "dx": dx} | grads)
+    y, cache = layer.forward(params, x)
+    dx, grads = layer.backward(params, cache, dy)
+    for name, array in ({"y": y, "dx": dx} | grads).items():
+        np.testing.assert_allclose(there[name], array, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+# How launching goes
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("method", ["ddg", "gpipe", "dni"])
+def test_one_worker_launches_at_a_time_and_waits_for_nobody_meanwhile(monkeypatch, method):
+    """Forward, backward and update hold the lock; what takes, gives and waits does not."""
+    computed, passed = [], []
+
+    def seen(where, original):
+        def step(*arguments, **options):
+            where.append(LAUNCHING.locked())
+            return original(*arguments, **options)
+
+        return step
+
+    for owner, names, where in (
+        (Module, ("forward", "backward", "input_gradient", "weight_gradients", "update"), computed),
+        (Channel, ("take", "give"), passed),
+    ):
+        for name in names:
+            monkeypatch.setattr(owner, name, seen(where, getattr(owner, name)))
+    Problem("mlp", cuts=(2, 4), iterations=4, devices=("cuda:0",)).run("reference", method)
+    assert computed
+    assert passed
+    assert all(computed)
+    assert not any(passed)
+    computed.clear()
+    Problem("mlp", cuts=(2, 4), iterations=4).run("reference", method)
+    assert computed
+    assert not any(computed)  # on a CPU nobody waits for anybody
+
+
+@of_the_checked_one
+def test_the_host_runs_ahead_of_the_device_by_so_many_iterations_and_no_more(world):
+    def waits(iterations):
+        problem = Problem("mlp", iterations=iterations, devices=("cuda:0",))
+        pipeline, task, before = problem.pipeline("bp"), problem.task(), world.waits
+        ENGINES["threads"](pipeline, task, 0, iterations)
+        return world.waits - before
+
+    assert waits(LEAD + 5) - waits(LEAD) == 5
+    assert waits(LEAD) == waits(2)
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("chosen", [None, ":16:8"])
+def test_cublas_is_told_to_add_alike_on_all_streams_before_it_is_used(monkeypatch, chosen):
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    if chosen:
+        monkeypatch.setenv(WORKSPACE, chosen)
+    told = []
+    _check_libraries.cache_clear()
+    monkeypatch.setattr(sys.modules["cupy"], "matmul", lambda *operands: told.append(environ.get(WORKSPACE)))
+    make_device("cuda:0")
+    assert told == [chosen or ":4096:8"]
+
+
+@of_the_checked_one
+@pytest.mark.parametrize("stops", [False, True])
+def test_memory_is_given_back_at_the_end_of_a_run(world, stops):
+    """Of each device, once for each of its modules, and not between two epochs."""
+    training = small_training(device="cuda:0,cpu,cuda:1", engine="threads", epochs=2)
+    before = dict(world.given_back)
+    for record in training.epochs():
+        assert record
+        assert world.given_back == before
+        training.task.stop_requested = stops
+    assert {index: n - before.get(index, 0) for index, n in world.given_back.items()} == {0: 1, 1: 1}
 
 
 # What the checked devices find

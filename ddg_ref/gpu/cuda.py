@@ -16,8 +16,10 @@ the sender keeps what it has handed over until it has told its stream to wait fo
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from os import environ
+from threading import Lock
 from typing import Any
 
 import ddg_ref.gpu.kernels  # noqa: F401 - gives the formulas their kernels
@@ -53,6 +55,14 @@ class Queued(Handed):
         return x
 
 
+LAUNCHING = Lock()
+"""Whoever launches kernels has it: threads that launch at once take the interpreter's lock from each other at every one
+of them, and all come out later. Nobody waits for anything else while he has it."""
+
+LEAD = 16
+"""Iterations that a worker may have asked for and that are not done: what they have allocated is not free before."""
+
+
 class Cuda(Device):
     """The GPU of that number. Raises InputError, one line, if there is none."""
 
@@ -62,6 +72,7 @@ class Cuda(Device):
         with cupy().cuda.Device(index):
             self._stream = cupy().cuda.Stream(non_blocking=True)
         self._given: deque[Queued] = deque()
+        self._ends: deque[Any] = deque()  # of the last iterations, as events
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -72,12 +83,26 @@ class Cuda(Device):
                 finally:
                     self._stream.synchronize()
             self._given.clear()
+            self._ends.clear()
 
     @contextmanager
     def selected(self) -> Iterator[None]:
         # A new object each time: threads that share one get each other's device back.
         with cupy().cuda.Device(self.index), self._stream:
             yield
+
+    def launching(self) -> AbstractContextManager[Any]:
+        return LAUNCHING
+
+    def keep_pace(self) -> None:
+        self._ends.append(self._record())
+        if len(self._ends) > LEAD:
+            self._ends.popleft().synchronize()
+
+    def give_back(self) -> None:
+        with cupy().cuda.Device(self.index):
+            cupy().get_default_memory_pool().free_all_blocks()
+        cupy().get_default_pinned_memory_pool().free_all_blocks()
 
     def place(self, x: Array) -> Array:
         if on_host(x):  # through pinned memory, which CuPy keeps until the copy is done
@@ -117,9 +142,15 @@ class Cuda(Device):
 INSTALL = "pip install 'cupy-cuda12x[ctk]' (with a driver for CUDA 13 'cupy-cuda13x[ctk]'), or use cpu"
 
 
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""cuBLAS reads it when a thread first multiplies. Without it products on several streams may differ from run to run:
+docs.nvidia.com/cuda/cublas, "Results reproducibility"."""
+
+
 def check_gpu(index: int) -> None:
     """Raise InputError, which says what is missing and what to do, unless the GPU of that number can compute."""
     name = f"device cuda:{index}"
+    environ.setdefault(WORKSPACE, ":4096:8")
     try:
         runtime = cupy().cuda.runtime
     except ImportError as error:

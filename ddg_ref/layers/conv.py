@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import product
 from math import prod
+from operator import iadd
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ddg_ref.arrays import Array, Params, Shape, column_sums, on_host, per_channel, xp_of
+from ddg_ref.arrays import Array, Fused, Params, Shape, column_sums, per_channel, xp_of
 from ddg_ref.errors import InputError, shown, switch, whole
 from ddg_ref.layers.base import Layer
 from ddg_ref.layers.images import check_images
@@ -18,9 +20,8 @@ from ddg_ref.layers.init import Initializer, check_initializer, he_normal
 
 Pair: TypeAlias = tuple[int, int]
 
-WINDOW_BYTES, WINDOW_BYTES_ON_GPU = 1 << 20, 1 << 28
-"""Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied; on a
-GPU, which has few caches and much to keep busy, for all of them if they fit."""
+WINDOW_BYTES = 1 << 20
+"""Windows are gathered for a few images at a time, so that they are still in the cache when they are multiplied."""
 
 
 def pair(name: str, size: int | Pair, least: int = 1) -> Pair:
@@ -37,14 +38,20 @@ def extend(x: Array, rows: Pair, columns: Pair) -> Array:
     n, h, w, c = x.shape
     (top, bottom), (left, right) = rows, columns
     if (top, bottom, left, right) == (0, h, 0, w):
-        whole: Array = xp_of(x).ascontiguousarray(x)
+        whole: Array = np.ascontiguousarray(x)
         return whole
-    part: Array = xp_of(x).zeros((n, bottom - top, right - left, c), dtype=x.dtype)
+    part: Array = np.zeros((n, bottom - top, right - left, c), dtype=x.dtype)
     inner_rows, inner_columns = slice(max(0, top), max(0, min(h, bottom))), slice(max(0, left), max(0, min(w, right)))
     inside = x[:, inner_rows, inner_columns]
     below, beside = max(0, -top), max(0, -left)
     part[:, below : below + inside.shape[1], beside : beside + inside.shape[2]] = inside
     return part
+
+
+def places(rows: Pair, columns: Pair, kernel: Pair, stride: Pair) -> Pair:
+    """How many windows lie in the part [rows) x [columns): vertically, horizontally."""
+    (top, bottom), (left, right), (kh, kw), (sh, sw) = rows, columns, kernel, stride
+    return (bottom - top - kh) // sh + 1, (right - left - kw) // sw + 1
 
 
 def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
@@ -56,21 +63,22 @@ def windows(x: Array, kernel: Pair, stride: Pair) -> Array:
     n, h, w, c = x.shape
     step_n, step_h, step_w, _ = x.strides
     step_c = x.itemsize  # not the array's own: with one channel that may be anything, as 0 in x[..., None]
-    shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw * c)
+    shape = (n, *places((0, h), (0, w), kernel, stride), kh, kw * c)
     strides = (step_n, step_h * sh, step_w * sw, step_h, step_c)
-    view: Array = xp_of(x).lib.stride_tricks.as_strided(x, shape, strides)
+    view: Array = np.lib.stride_tricks.as_strided(x, shape, strides)
     return view
 
 
-def gathered(view: Array) -> Iterator[tuple[slice, Array]]:
-    """The windows of a view as matrices (n H' W', kh kw C), a few images at a time: (which images, matrix).
+@Fused
+def gathered(x: Array, rows: Pair, columns: Pair, kernel: Pair, stride: Pair) -> Iterator[tuple[slice, Array]]:
+    """The windows of that part of x as matrices (n H' W', kh kw C), a few images at a time: (which images, matrix).
 
     All come in the same buffer: one is gone when the next is asked for.
     """
+    view = windows(extend(x, rows, columns), kernel, stride)
     n, *window = view.shape
-    most = WINDOW_BYTES if on_host(view) else WINDOW_BYTES_ON_GPU
-    size = max(1, min(n, most // max(1, prod(window) * view.itemsize)))
-    buffer = xp_of(view).empty((size, *window), dtype=view.dtype)
+    size = max(1, min(n, WINDOW_BYTES // max(1, prod(window) * view.itemsize)))
+    buffer = np.empty((size, *window), dtype=view.dtype)
     for start in range(0, n, size):
         part = view[start : start + size]
         copy = buffer[: len(part)]
@@ -78,15 +86,14 @@ def gathered(view: Array) -> Iterator[tuple[slice, Array]]:
         yield slice(start, start + len(part)), copy.reshape(-1, window[2] * window[3])
 
 
-def correlate(x: Array, kernel: Array, stride: Pair = (1, 1)) -> Array:
-    """Valid cross-correlation of x (N, H, W, C) with kernel (kh, kw, C, D): (N, H', W', D)."""
+def correlate(x: Array, rows: Pair, columns: Pair, kernel: Array, stride: Pair = (1, 1)) -> Array:
+    """Cross-correlation of the part [rows) x [columns) of x (N, H, W, C), as `extend` has it, with kernel
+    (kh, kw, C, D): (N, H', W', D)."""
     kh, kw, c, d = kernel.shape
-    xp = xp_of(x)
-    view = windows(x, (kh, kw), stride)
-    matrix = kernel.reshape(kh * kw * c, d)
-    y: Array = xp.empty((*view.shape[:3], d), dtype=x.dtype)
-    for images, rows in gathered(view):
-        xp.matmul(rows, matrix, out=y[images].reshape(-1, d))
+    xp, matrix = xp_of(x), kernel.reshape(kh * kw * c, d)
+    y: Array = xp.empty((len(x), *places(rows, columns, (kh, kw), stride), d), dtype=x.dtype)
+    for images, part in gathered(x, rows, columns, (kh, kw), stride):
+        xp.matmul(part, matrix, out=y[images].reshape(-1, d))
     return y
 
 
@@ -132,14 +139,15 @@ class Conv2d(Layer):
             raise InputError(f"{self}: the kernel is larger than images of shape {input_shape}; add padding")
         return (h, w, self.c_out)
 
-    def _padded(self, x: Array) -> Array:
+    def _extent(self, x: Array) -> tuple[Pair, Pair]:
+        """The rows and columns of the padded images."""
         (ph, pw), (_, h, w, _) = self.padding, x.shape
-        return extend(x, (-ph, h + ph), (-pw, w + pw))
+        return (-ph, h + ph), (-pw, w + pw)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, ConvCache]:
         self.expect(x, (None, None, self.c_in))
         self.output_shape(x.shape[1:])
-        y = correlate(self._padded(x), params["weight"], self.stride)
+        y = correlate(x, *self._extent(x), params["weight"], self.stride)
         if self.bias:
             per_channel(xp_of(y).add, y, params["bias"], out=y)
         return y, ConvCache(x)
@@ -148,9 +156,8 @@ class Conv2d(Layer):
     # product of the transposed windows with dy.
     def gradients(self, params: Params, cache: ConvCache, dy: Array) -> Params:
         shape = params["weight"].shape  # (kh, kw, c_in, c_out)
-        dw = xp_of(dy).zeros((prod(shape[:3]), self.c_out), dtype=dy.dtype)
-        for images, rows in gathered(windows(self._padded(cache.x), self.kernel, self.stride)):
-            dw += rows.T @ dy[images].reshape(-1, self.c_out)
+        parts = gathered(cache.x, *self._extent(cache.x), self.kernel, self.stride)
+        dw = reduce(iadd, (rows.T @ dy[images].reshape(-1, self.c_out) for images, rows in parts))
         weight = {"weight": dw.reshape(shape)}
         return weight | {"bias": column_sums(dy)} if self.bias else weight
 
@@ -163,8 +170,8 @@ class Conv2d(Layer):
         by_axis = zip(x_shape[1:3], self.kernel, self.stride, self.padding, strict=True)
         for rows, columns in product(*(_phases(*axis) for axis in by_axis)):
             taps = weight[rows.taps, columns.taps][::-1, ::-1].swapaxes(2, 3)  # (mh, mw, c_out, c_in)
-            seen = extend(dy, rows.outputs, columns.outputs)
-            parts.append(((slice(None), rows.pixels, columns.pixels), correlate(seen, taps)))
+            part = correlate(dy, rows.outputs, columns.outputs, taps)
+            parts.append(((slice(None), rows.pixels, columns.pixels), part))
         if self.stride == (1, 1):  # a single phase, which has all pixels
             return parts[0][1], (cache, dy)
         dx = xp_of(dy).zeros(x_shape, dtype=dy.dtype)

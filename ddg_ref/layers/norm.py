@@ -34,6 +34,27 @@ def input_gradient(dy: Array, centred: Array, a: Array, b: Array, c: Array) -> A
     return per_channel(np.subtract, dx, c, out=dx)
 
 
+@Fused
+def factor(scale: Array, variance: Array, eps: float) -> Array:
+    """What centred values are multiplied by: scale / deviation, per channel."""
+    product: Array = scale * (1 / np.sqrt(variance + eps))
+    return product
+
+
+@Fused
+def coefficients(scale: Array, variance: Array, dots: Array, dshift: Array, eps: float, rows: int) -> tuple[Array, ...]:
+    """dscale, and the a, b and c of `input_gradient`, per channel; `dots` are the sums of dy * centred."""
+    inverse = 1 / np.sqrt(variance + eps)
+    dscale, a = dots * inverse, scale * inverse
+    return dscale, a, a * dscale * inverse / rows, a * dshift / rows
+
+
+@Fused
+def towards(old: Array, old2: Array, new: Array, new2: Array, momentum: float, unbiased: float) -> tuple[Array, Array]:
+    """Running mean and variance, moved towards those of a batch; `unbiased` makes its variance that."""
+    return old + momentum * (new - old), old2 + momentum * (new2 * unbiased - old2)
+
+
 class BatchNorm(Layer):
     """x_hat = (x - mean) / sqrt(variance + eps), y = scale * x_hat + shift, per channel, over the batch's R rows.
 
@@ -86,7 +107,7 @@ class BatchNorm(Layer):
         mean = column_sums(x) / rows
         centred = per_channel(xp_of(x).subtract, x, mean)
         variance = column_dots(centred, centred) / rows
-        y = scale_and_shift(centred, params["scale"] * self._inverse_deviation(variance), params["shift"])
+        y = scale_and_shift(centred, factor(params["scale"], variance, self.eps), params["shift"])
         return y, BatchNormCache(centred, mean, variance)
 
     # With dx_hat = scale dy: mean and deviation depend on every row, and x_hat has mean 0 and mean square 1, so the
@@ -95,22 +116,17 @@ class BatchNorm(Layer):
     # where mean(dx_hat) = scale dshift / R and mean(x_hat dx_hat) = scale dscale / R. With a = scale / deviation and
     # x_hat = centred / deviation that is a dy - a dshift / R - centred a dscale / (R deviation).
     def backward(self, params: Params, cache: BatchNormCache, dy: Array) -> tuple[Array, Params]:
-        rows, inverse_deviation = dy.size // self.channels, self._inverse_deviation(cache.variance)
-        dscale, dshift = column_dots(dy, cache.centred) * inverse_deviation, column_sums(dy)
-        a = params["scale"] * inverse_deviation
-        dx = input_gradient(dy, cache.centred, a, a * dscale * inverse_deviation / rows, a * dshift / rows)
-        return dx, {"scale": dscale, "shift": dshift}
-
-    def _inverse_deviation(self, variance: Array) -> Array:
-        inverse: Array = 1 / xp_of(variance).sqrt(variance + self.eps)
-        return inverse
+        rows, dots, dshift = dy.size // self.channels, column_dots(dy, cache.centred), column_sums(dy)
+        dscale, a, b, c = coefficients(params["scale"], cache.variance, dots, dshift, self.eps, rows)
+        return input_gradient(dy, cache.centred, a, b, c), {"scale": dscale, "shift": dshift}
 
     def infer(self, params: Params, stats: Params, x: Array) -> Array:
         self.expect(x, (*(None,) * (x.ndim - 2), self.channels))
-        factor = params["scale"] * self._inverse_deviation(stats["running_variance"])
-        return scale_and_shift(x, factor, params["shift"] - stats["running_mean"] * factor)
+        by = factor(params["scale"], stats["running_variance"], self.eps)
+        return scale_and_shift(x, by, params["shift"] - stats["running_mean"] * by)
 
     def advance(self, stats: Params, cache: BatchNormCache) -> Params:
         rows = cache.centred.size // self.channels
-        batch = {"running_mean": cache.mean, "running_variance": cache.variance * (rows / (rows - 1))}
-        return {name: old + self.momentum * (batch[name] - old) for name, old in stats.items()}
+        old = stats["running_mean"], stats["running_variance"]
+        mean, variance = towards(*old, cache.mean, cache.variance, self.momentum, rows / (rows - 1))
+        return {"running_mean": mean, "running_variance": variance}

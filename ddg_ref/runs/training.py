@@ -191,12 +191,14 @@ class Training:
             stop = min(epoch_end, (self.iteration // every + 1) * every) if every else epoch_end
             self._advance(stop)
             if self.iteration < stop:
-                return
+                break
             if stop == epoch_end:
                 self.history.append(self._record(epoch))
                 yield self.history[-1]
             if every and stop % every == 0 and stop < self.task.iterations:
                 self.engine.once(on_checkpoint)
+        for device in self.devices:  # not where an exception has come: a GPU that hangs would be waited for
+            device.give_back()
 
     @property
     def clock(self) -> int:

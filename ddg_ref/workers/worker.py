@@ -69,12 +69,15 @@ def work(
                     right.give_activation(number, None)
                     return t
                 begin("forward", t, batch)
-                y = module.forward(number, x, gamma)
+                with module.device.launching():
+                    y = module.forward(number, x, gamma)
                 begin("give activation", t, batch)
                 right.give_activation(number, y)
             elif kind == "U":
                 begin("update", t, number)
-                module.update(module.gradients.pop(number), gamma)
+                with module.device.launching():
+                    module.update(module.gradients.pop(number), gamma)
+                module.device.keep_pace()
             elif kind == "L":
                 begin("take error", t, batch)
                 dy = right.take_error(number)
@@ -82,7 +85,8 @@ def work(
                 right.learn(number, dy)
             elif kind == "W":
                 begin("weight gradients", t, batch)
-                module.accumulate(batch, module.weight_gradients(number))
+                with module.device.launching():
+                    module.accumulate(batch, module.weight_gradients(number))
             else:
                 if kind == "G":
                     begin("guess", t, batch)
@@ -92,11 +96,13 @@ def work(
                     dy = right.take_error(number)
                 if kind == "I":
                     begin("input gradient", t, batch)
-                    dx = module.input_gradient(number, dy)
+                    with module.device.launching():
+                        dx = module.input_gradient(number, dy)
                 else:
                     begin("backward", t, batch)
-                    dx, grads = module.backward(number, dy)
-                    module.accumulate(batch, grads)
+                    with module.device.launching():
+                        dx, grads = module.backward(number, dy)
+                        module.accumulate(batch, grads)
                 begin("give error", t, batch)
                 left.give_error(number, dx)
     return stop
