@@ -400,6 +400,7 @@ def test_headers_that_are_no_header(text):
     assert_refused(summed(REAL[0] | {TENSORS: joined(text, payload)}))
 
 
+@pytest.mark.slow
 @given(st.data(), real)
 @settings(max_examples=500)
 def test_any_change_of_the_header_is_found_or_taken_as_it_is(data, files):
@@ -417,6 +418,7 @@ def test_any_change_of_the_header_is_found_or_taken_as_it_is(data, files):
     assert_refused_or_faithful(summed(files | {TENSORS: joined(header, payload)}))
 
 
+@pytest.mark.slow
 @given(st.data(), real)
 @settings(max_examples=400)
 def test_any_change_of_the_tensors_is_found_or_taken_as_it_is(data, files):

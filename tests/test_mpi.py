@@ -82,7 +82,7 @@ def by_threads(tmp_path_factory):
     return {K: rundir.save(train(**OPTIONS, modules=K), tmp_path_factory.mktemp(f"threads-{K}")) for K in (2, 3)}
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("ranks", [2, *(pytest.param(each, marks=pytest.mark.slow) for each in (3, 4))])
 def test_same_bits_as_the_reference(ranks):
     done = run(RANKS / "equality.py", ranks=ranks)
     assert done.returncode == 0, done.stderr

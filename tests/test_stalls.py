@@ -104,6 +104,7 @@ def undisturbed(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "who", "seconds"),
     [
