@@ -331,6 +331,25 @@ def test_it_is_legible(page, theme):
         page.execute_script("document.body.dataset.theme = 'auto'")
 
 
+@pytest.mark.parametrize("width", [400, 900, 1100, 1400, 1920])
+def test_only_the_picture_scrolls_sideways(page, width):
+    size = page.get_window_size()
+    page.set_window_size(width, 900)
+    shown(page, "ddg", 8, 1, 2, 2)
+    outside = """
+    return [...document.querySelectorAll("article, .content-icon-container, #explorer > *, .explorer-controls *, dd")]
+      .filter(one => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+      .map(one => one.className || one.tagName)"""
+    try:
+        assert page.execute_script(outside) == []
+        assert page.execute_script(
+            "const {scrollWidth, clientWidth} = document.querySelector('.explorer-picture');"
+            "return scrollWidth > clientWidth"
+        )
+    finally:
+        page.set_window_size(size["width"], size["height"])
+
+
 CONTRAST = """
 const channel = value => value <= 10.31 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
 const light = colour => {
