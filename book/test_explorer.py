@@ -31,9 +31,17 @@ return {
 """
 
 
+def visit(driver, link):
+    """Load the page anew, and wait until it has drawn: `get` may come back before the scripts have run."""
+    driver.get("about:blank")
+    driver.get(link)
+    drawn = "return location.href !== 'about:blank' && Boolean(window.explorer?.found)"
+    WebDriverWait(driver, 30).until(lambda driver: driver.execute_script(drawn))
+
+
 @pytest.fixture(scope="module")
 def page(address, driver):
-    driver.get(address + "book/explorer.html")
+    visit(driver, address + "book/explorer.html")
     return driver
 
 
@@ -104,6 +112,17 @@ def test_it_shows_what_the_library_computes(page, name):
     for i, (K, M, programs) in enumerate(explorer.programs(name)):
         for ratio, latency in TIMES if K <= 4 else TIMES[i % 9 :: 9]:
             compare(shown(page, name, K, M, ratio, latency), name, programs, M, ratio, latency)
+
+
+def test_a_half_done_backward_pass_is_in_flight(page):
+    """As long as its second half is to come: with all of these at the end it is as many as there are micro-batches."""
+    text = "0F0,0I0,0F1,0I1,0F2,0I2,0W0,0W1,0W2"
+    file = parse(text)
+    pasted(page, text)
+    page.execute_script("window.explorer.set({ratio: 2, latency: 0}, false)")
+    found = page.execute_script(SHOWN)
+    compare(found, "own", file.programs, file.M, 2, 0)
+    assert found["readouts"]["micro-batches in flight"] == "3"
 
 
 def test_the_limits_are_those_of_the_theory():
@@ -222,8 +241,7 @@ def test_a_link_holds_a_schedule_of_ones_own(page, address):
     page.execute_script("window.explorer.set({latency: 1})")
     link, before = page.execute_script("return location.href"), page.execute_script(SHOWN)
     for text in (link, address + "book/explorer.html#schedule=own&csv=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E"):
-        page.get("about:blank")
-        page.get(text)
+        visit(page, text)
         if text == link:
             assert page.execute_script(SHOWN) == before
     assert "expected an action like 0F0" in page.find_element(By.CLASS_NAME, "explorer-verdict").text
@@ -232,19 +250,18 @@ def test_a_link_holds_a_schedule_of_ones_own(page, address):
 
 
 def test_it_needs_no_server(page, address):
-    page.get((BOOK / "book" / "explorer.html").as_uri() + "#schedule=1f1b&K=4&M=8")
+    visit(page, (BOOK / "book" / "explorer.html").as_uri() + "#schedule=1f1b&K=4&M=8")
     assert page.find_elements(By.CSS_SELECTOR, ".explorer-bar[data-label='B0·w0']")
     page.execute_script("window.explorer.set({K: 3})")
     assert "K=3&M=8" in page.execute_script("return location.href")
     script = (BOOK / "_static" / "explorer.js").read_text()
     assert not [word for word in ("fetch(", "XMLHttpRequest", "import(", "innerHTML", "eval(") if word in script]
     assert (BOOK / "_static" / "explorer_data.js").stat().st_size < 1_000_000
-    page.get(address + "book/explorer.html")
+    visit(page, address + "book/explorer.html")
 
 
 def test_a_link_holds_the_settings(page, address):
-    page.get("about:blank")
-    page.get(address + "book/explorer.html#schedule=2bw&K=4&M=8&ratio=1.5&latency=0.25&large=1")
+    visit(page, address + "book/explorer.html#schedule=2bw&K=4&M=8&ratio=1.5&latency=0.25&large=1")
     state = page.execute_script("return window.explorer.settings")
     wanted = {"schedule": "2bw", "K": 4, "M": 8, "ratio": 1.5, "latency": 0.25, "predict": False, "large": True}
     assert state == wanted
@@ -253,11 +270,9 @@ def test_a_link_holds_the_settings(page, address):
     assert "schedule=2bw" in link
     assert "K=5" in link
     for bad in ("schedule=<img>", "K=-3&M=x", "schedule=__proto__", "ratio=0&latency=1e9", "K=99", "schedule=own"):
-        page.get("about:blank")
-        page.get(f"{address}book/explorer.html#{bad}")
+        visit(page, f"{address}book/explorer.html#{bad}")
         assert page.find_elements(By.CLASS_NAME, "explorer-bar"), bad
-    page.get("about:blank")
-    page.get(address + "book/explorer.html")
+    visit(page, address + "book/explorer.html")
 
 
 def test_keys_go_from_bar_to_bar_and_say_what_they_are(page):
