@@ -240,9 +240,11 @@ def test_a_link_holds_a_schedule_of_ones_own(page, address):
     pasted(page, "0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1\n")
     page.execute_script("window.explorer.set({latency: 1})")
     link, before = page.execute_script("return location.href"), page.execute_script(SHOWN)
-    for text in (link, address + "book/explorer.html#schedule=own&csv=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E"):
+    wrong = link.replace("K=2&M=2", "K=7&M=1")  # the schedule itself says how many
+    assert wrong != link
+    for text in (link, wrong, address + "book/explorer.html#schedule=own&csv=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E"):
         visit(page, text)
-        if text == link:
+        if text in (link, wrong):
             assert page.execute_script(SHOWN) == before
     assert "expected an action like 0F0" in page.find_element(By.CLASS_NAME, "explorer-verdict").text
     assert page.execute_script("return window.explorer.settings.schedule") == "ddg"
