@@ -8,6 +8,8 @@
 
 const OWN = "own";  // the name of a pasted schedule
 const ITERATIONS = 160;  // in which a pipeline comes to repeat itself
+const LARGEST = 2048;  // forward passes of a pasted schedule: more would make the page wait for seconds
+const LONGEST = 8000;  // characters of one in a link
 
 const action = text => {
   const [, k, kind, number] = /^(\d+)([FBIWUGL])(-?\d+)$/.exec(text);
@@ -133,6 +135,12 @@ function explore(schedule, programs, {K, M, ratio, latency}) {
 
 // ---- A schedule in PyTorch's CSV form (schedule_files.py) -----------------------------------------------------------
 
+/** What came, as a message shows it: cut short, in the quotes that Python would take. */
+const quoted = text => {
+  const short = text.slice(0, 40);
+  return short.includes("'") && !short.includes('"') ? `"${short}"` : `'${short}'`;
+};
+
 function parse(text) {
   const rows = text.replace(/^\uFEFF/, "").split(/\r?\n/).map((line, row) => line.split(",").flatMap((cell, column) => {
     const both = /^\(([^;]*);([^;]*)\)OVERLAP_F_B$/.exec(cell.trim());
@@ -140,8 +148,10 @@ function parse(text) {
       const content = one.trim().replace(/^"(.*)"$/, "$1");
       if (!content || /^\d{1,6}REDUCE_GRAD$/.test(content)) return null;
       const found = /^(\d{1,6})([FBIW])(\d{1,6})$/.exec(content);
+      const hint = /^\d+(UNSHARD|RESHARD|SEND_[FB]|RECV_[FB])\d*$/.test(content)
+        ? "write computations only, one after the other: communication follows from them" : "correct it";
       if (!found) throw new Error(`row ${row + 1}, column ${column + 1}: expected an action like 0F0 (stage; F, B, I or W; ` +
-        `micro-batch) or nothing, got '${content.slice(0, 40)}'; correct it`);
+        `micro-batch) or nothing, got ${quoted(content)}; ${hint}`);
       return {k: +found[1] + 1, kind: found[2], number: +found[3], t: 0, row: row + 1, column: column + 1};
     });
   }).filter(Boolean));
@@ -169,8 +179,8 @@ function checked(rows) {
     }
   });
   const K = Math.max(...Object.keys(rankOf)), M = 1 + Math.max(...rows.flat().map(a => a.number));
-  if (K > 64 || M > 256) throw new Error(`expected at most 64 stages and 256 micro-batches, got ${K} and ${M}; ` +
-    "python -m ddg_ref schedule show draws larger ones");
+  if (K * M > LARGEST) throw new Error(`expected at most ${LARGEST} forward passes, got ${K} stages with ${M} ` +
+    "micro-batches; python -m ddg_ref schedule show draws larger ones");
   for (let k = 1; k <= K; k++) {
     if (!(k in rankOf)) throw new Error(`expected stages 0 to ${K - 1}, got none of stage ${k - 1}; add its actions`);
     for (let n = 0; n < M; n++) {
@@ -224,19 +234,21 @@ class Explorer {
 
   fromLink() {
     const given = new URLSearchParams(location.hash.slice(1)), settings = {...DEFAULTS};
-    const known = Object.keys(this.data.schedules).concat(this.own ? OWN : []);
+    const csv = given.get("csv") ?? this.ownText, good = csv !== undefined && (csv === this.ownText || this.take(csv));
+    const known = Object.keys(this.data.schedules).concat(good ? OWN : []);
     if (known.includes(given.get("schedule"))) settings.schedule = given.get("schedule");
     for (const key of ["K", "M", "ratio", "latency"]) {
       const value = Number(given.get(key));
       if (given.has(key) && Number.isFinite(value) && value >= 0 && value <= 16) settings[key] = value;
     }
+    if (settings.schedule === OWN) Object.assign(settings, {K: this.own.K, M: this.own.M});
     for (const key of ["predict", "large"]) settings[key] = given.get(key) === "1";
     this.set(settings, false);
   }
 
   set(changes, push = true) {
     const settings = {...this.settings, ...changes};
-    settings.ratio = settings.ratio || 1;
+    settings.ratio = Math.max(settings.ratio, 0.25);  // a bar must hold its name
     if (settings.schedule !== OWN) {
       const grid = Object.keys(this.data.schedules[settings.schedule].programs).map(key => key.split(",").map(Number));
       const nearest = (values, wanted) => values.reduce((a, b) => Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a);
@@ -252,7 +264,8 @@ class Explorer {
 
   link() {
     const {schedule, K, M, ratio, latency, predict, large} = this.settings;
-    const settings = {schedule, K, M, ratio, latency, ...(predict && {predict: 1}), ...(large && {large: 1})};
+    const csv = schedule === OWN && this.ownText.length <= LONGEST && this.ownText;
+    const settings = {schedule, K, M, ratio, latency, ...(predict && {predict: 1}), ...(large && {large: 1}), ...(csv && {csv})};
     return "#" + new URLSearchParams(settings);
   }
 
@@ -317,13 +330,21 @@ class Explorer {
   }
 
   read(text) {
+    if (this.take(text)) this.set({schedule: OWN, K: this.own.K, M: this.own.M});
+  }
+
+  /** Make a text the reader's own schedule, or say what is wrong with it. */
+  take(text) {
     try {
       this.own = parse(text);
+      this.ownText = text.trim();
       this.verdict.textContent = `No deadlock: ${this.own.programs.length} ranks, ${this.own.K} stages, ` +
         `${this.own.M} micro-batches; every action can happen, and nothing is left in the channels.`;
-      this.set({schedule: OWN, K: this.own.K, M: this.own.M});
+      return true;
     } catch (error) {
       this.verdict.textContent = error.message;
+      this.verdict.closest("details").open = true;
+      return false;
     }
   }
 
@@ -334,6 +355,7 @@ class Explorer {
       : chosen.programs[`${K},${M}`].map(own => own.split(" ").map(action));
     this.found = explore(chosen, this.programs, this.settings);
     this.chosen = chosen;
+    this.manyStages = Math.max(...this.programs.flat().map(a => a.k)) > this.programs.length || schedule === OWN;
     this.showControls();
     this.showReadouts();
     this.root.classList.toggle("explorer-large", large);
@@ -353,6 +375,7 @@ class Explorer {
     const own = this.scheduleControl.querySelector(`[value=${OWN}]`);
     if (this.own && !own) this.scheduleControl.append(element("option", {value: OWN, textContent: "your schedule"}));
     this.scheduleControl.value = schedule;
+    this.KControl.labels[0].firstChild.data = schedule === OWN ? "Stages " : this.manyStages ? "Ranks " : "Modules K ";
     fill(this.KControl, schedule === OWN ? [K] : this.grid.map(([k]) => k), K);
     fill(this.MControl, schedule === OWN ? [M] : this.grid.filter(([k]) => k === K).map(([, m]) => m), M);
     for (const key of ["ratio", "latency"]) {
@@ -383,10 +406,12 @@ class Explorer {
   label(bar) {
     const what = `${this.manyStages ? bar.k - 1 : ""}${bar.kind}${bar.number}`;
     if ("UL".includes(bar.kind)) return what;
-    const shown = !this.settings.predict || this.revealed.has(this.id(bar));
     const version = this.chosen.weights === "predicted" ? `p${bar.used}` : `w${bar.used}`;
-    return shown ? `${what}·${version}${this.differs(bar) ? " ≠" : ""}` : `${what}·?`;
+    return this.isShown(bar) ? `${what}·${version}${this.differs(bar) ? " ≠" : ""}` : `${what}·?`;
   }
+
+  /** Whether the reader may see the version of a bar: who predicts has answered first. */
+  isShown(bar) { return !this.settings.predict || this.revealed.has(this.id(bar)); }
 
   id(bar) { return `${bar.k}${bar.kind}${bar.number}`; }
 
@@ -398,7 +423,7 @@ class Explorer {
     const part = bar.kind === "U" ? `after batch ${bar.number}` : `of micro-batch ${bar.number}`;
     const when = `from ${round(bar.start)} to ${round(bar.stop)}`;
     if ("UL".includes(bar.kind)) return `${where}: ${KINDS[bar.kind]} ${part}, ${when}`;
-    if (this.settings.predict && !this.revealed.has(this.id(bar))) return `${where}: ${KINDS[bar.kind]} ${part}, ${when}; which weights?`;
+    if (!this.isShown(bar)) return `${where}: ${KINDS[bar.kind]} ${part}, ${when}; which weights?`;
     const ahead = this.chosen.weights === "predicted" ? ", predicted ahead" : "";
     const other = this.differs(bar) ? `; its forward pass used version ${bar.forward}` : "";
     return `${where}: ${KINDS[bar.kind]} ${part} with weights version ${bar.used}${ahead}, ${when}${other}`;
@@ -406,7 +431,6 @@ class Explorer {
 
   draw() {
     const bars = this.found.bars, large = this.settings.large;
-    this.manyStages = Math.max(...this.programs.flat().map(a => a.k)) > this.programs.length || this.settings.schedule === OWN;
     const lasting = bars.flat().filter(bar => bar.stop > bar.start);
     const font = large ? 19 : 13, height = 2.4 * font, left = 5.6 * font, widest = Math.max(...lasting.map(bar => this.label(bar).length));
     const unit = (0.62 * font * Math.max(widest, 6) + 8) / Math.min(...lasting.map(bar => bar.stop - bar.start));
@@ -435,7 +459,7 @@ class Explorer {
       mark.append(drawn("title", {}, this.describe(bar)));
       return mark;
     }
-    const group = drawn("g", {class: `explorer-bar kind-${bar.kind}${this.differs(bar) ? " explorer-differs" : ""}`,
+    const group = drawn("g", {class: `explorer-bar kind-${bar.kind}${this.isShown(bar) && this.differs(bar) ? " explorer-differs" : ""}`,
                               role: "button", tabindex: -1, "aria-label": this.describe(bar)});
     group.append(drawn("title", {}, this.describe(bar)), drawn("rect", {x, y, width, height, rx: 3}),
                  drawn("text", {x: x + width / 2, y: y + height / 2 + height / 7, "text-anchor": "middle"}, this.label(bar)));
@@ -468,7 +492,7 @@ class Explorer {
   }
 
   choose(bar, group) {
-    if (!this.settings.predict || this.revealed.has(this.id(bar))) return this.focus(group);
+    if (this.isShown(bar)) return this.focus(group);
     const answer = element("input", {type: "number", min: 0, id: "explorer-answer", required: true});
     const ask = element("label", {htmlFor: "explorer-answer",
       textContent: `Which version of its weights does ${this.manyStages ? `stage ${bar.k - 1}` : `module ${bar.k}`} use for ` +
