@@ -104,7 +104,7 @@ def test_a_host_with_other_data_is_refused_by_name(pair, tmp_path):
         x[7, 3] = np.nextafter(x[7, 3], np.float32(1))
     data = ("--data", str(DISK / "data.npz"))
     code, printed, said = ended(pair.mpirun(*TRAIN, *MPI, *data, "--out", str(tmp_path / "run")))
-    assert (code, printed) == (2, "")
+    assert (code, printed) == (2, ""), said
     assert re.fullmatch(
         r"ddg: data's digest: expected the same on all MPI ranks, got \w+ on rank 0 \(alpha\) and "
         r"\w+ on rank 1 \(beta\); give all of them the same",
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_one_host_alone_has_is_refused(pair, tmp_path):
     checkpoints.save(run_to(Training(Config(**OPTIONS, modules=2)), 20), tmp_path)
     shutil.copytree(tmp_path, pair.disk(0), dirs_exist_ok=True)
     code, printed, said = ended(pair.mpirun(*TRAIN, "--engine", "mpi", "--resume", str(DISK)))
-    assert (code, printed) == (2, "")
+    assert (code, printed) == (2, ""), said
     assert f"ddg: resume: no checkpoint under {DISK}/checkpoints; " in said
 
 
@@ -127,7 +127,7 @@ def test_a_killed_rank_ends_the_job(pair, tmp_path):
     code, printed, said = ended(
         pair.mpirun(sys.executable, "-c", script, "train", *MPI, "--out", str(tmp_path / "run"))
     )
-    assert (code, printed) == (128 + signal.SIGKILL, "")
+    assert (code, printed) == (128 + signal.SIGKILL, ""), said
     assert "process rank 1 with PID" in said
 
 

@@ -316,12 +316,30 @@ def test_a_killed_rank_ends_the_job(tmp_path):
     )
 
 
-def test_a_rank_that_fails_alone_between_calls_ends_the_job(tmp_path):
-    """Here one rank runs out of memory while the others build their run; the others would wait for it for ever."""
-    more = "def alone(*_, **options):\n    raise MemoryError('planted')\nif rank() == 1:\n    Batches.__init__ = alone"
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("MemoryError", 1, "ddg: not enough memory (planted); "),
+        ("InputError", 2, "ddg: planted"),
+        ("KeyboardInterrupt", 130, ""),
+    ],
+)
+def test_a_rank_that_fails_alone_between_calls_ends_the_job(error, code, said, who, tmp_path):
+    """All ranks end with its code, whichever the launcher hears of first: MPICH's makes one number of all of them.
+
+    Here one rank fails while the others build their run; the others would wait for it for ever.
+    """
+    more = f"""
+from ddg_ref.errors import InputError
+def alone(*_, **options):
+    raise {error}('planted')
+if rank() == {who}:
+    Batches.__init__ = alone
+"""
     done = fail("pass", "--out", tmp_path / "run", more=more, ranks=2)
-    assert done.returncode == 1
-    assert "ddg: not enough memory (planted); " in done.stderr
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert said in done.stderr
 
 
 def test_a_rank_that_cannot_resume_alone_ends_the_job(tmp_path):

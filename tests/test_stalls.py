@@ -68,8 +68,8 @@ def test_a_rank_that_is_stopped_before_the_run_ends_the_job(who, tmp_path):
     code, printed, said = planted(
         "loading", who, 0, "train", *OPTIONS, "--stall-timeout", TIMEOUT, "--out", tmp_path / "run"
     )
-    assert code != 0
-    assert printed == ""
+    assert code != 0, (printed, said)
+    assert printed == "", said
     assert re.fullmatch(rf"ddg: no sign of life of rank {who} for \d\.\d s", *lines_of(said)), said
 
 
@@ -81,8 +81,8 @@ def test_a_rank_that_is_stopped_in_a_run_ends_the_job(who, waits, tmp_path):
     code, printed, said = planted(
         "training", who, 0, "train", *OPTIONS, "--stall-timeout", TIMEOUT, "--out", tmp_path / "run"
     )
-    assert code != 0
-    assert printed == ""
+    assert code != 0, (printed, said)
+    assert printed == "", said
     assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", *lines_of(said)), (
         said
     )
@@ -92,7 +92,7 @@ def test_a_rank_that_is_stopped_while_the_others_wait_for_its_own_work_ends_the_
     code, _, said = planted(
         "evaluating", 0, 0, "train", *OPTIONS, "--stall-timeout", TIMEOUT, "--out", tmp_path / "run"
     )
-    assert code != 0
+    assert code != 0, (printed, said)
     assert re.fullmatch(r"ddg: no sign of life of rank 0 for \d\.\d s", *lines_of(said)), said
 
 

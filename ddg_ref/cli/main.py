@@ -16,6 +16,7 @@ from ddg_ref.errors import (
     DivergenceError,
     InputError,
     LaunchError,
+    LeftError,
     StallError,
     WorkerError,
     WriteError,
@@ -38,7 +39,8 @@ app.add_typer(schedules, name="schedule")
 def main() -> None:
     """The command `ddg`. Ends with one line, and code 2 for bad input, 1 for a failed run, 130 for a stopped one.
 
-    As one of several MPI ranks it ends together with the others, and only rank 0 says why.
+    As one of several MPI ranks it ends together with the others, and only rank 0 says why. All end with the code of the
+    first that failed: which of them the launcher hears of first must not matter.
     """
     accept_everything()
     code, message = run_app()
@@ -63,6 +65,8 @@ def run_app() -> tuple[int, str]:
             return launch.launch(error.modules), ""
     except InputError as error:
         return 2, f"ddg: {error}\n"
+    except LeftError as error:
+        return error.code, f"ddg: {error}\n"
     except (DivergenceError, StallError, WorkerError, WriteError) as error:
         return 1, f"ddg: {error}\n"
     except MemoryError as error:

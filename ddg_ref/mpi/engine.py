@@ -20,7 +20,7 @@ from mpi4py import MPI
 from ddg_ref.arrays import Array, Params, Shape, hosted, to_host
 from ddg_ref.computing import computing
 from ddg_ref.deadlock import rooms
-from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
+from ddg_ref.errors import DivergenceError, InputError, LeftError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Module, Pipeline
 from ddg_ref.mpi import launch
 from ddg_ref.mpi.agreement import check_agreement, facts, installation
@@ -59,7 +59,7 @@ class Ending(NamedTuple):
     """How a rank came out of a call."""
 
     reached: int
-    failure: Exception | None
+    failure: BaseException | None
     given: dict[tuple[int, int], int]
     """How many messages it has given from one module to another, of another rank."""
     doing: str
@@ -89,8 +89,9 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
     """Iterations start, ..., stop-1 of this rank's modules. All ranks call it; on rank 0 the same as `one_thread.run`.
 
     If a rank fails, all of them raise the same error: a WorkerError that names module, phase and iteration (on the rank
-    that failed the original is chained), a DivergenceError, or a StallError once a module has waited for one message
-    longer than `task.stall_timeout`. Whichever rank's `task.stop_requested` is set, all stop before one iteration.
+    that failed the original is chained), a DivergenceError, KeyboardInterrupt, or a StallError once a module has waited
+    for one message longer than `task.stall_timeout`. Whichever rank's `task.stop_requested` is set, all stop before one
+    iteration.
     """
     program = pipeline.programs[RANK]
     modules = pipeline.crew(program)
@@ -124,7 +125,7 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         PULSE.come_out()
     ending = Ending(
         reached,
-        None if failure is None else report(failure, activity),
+        failure if failure is None or isinstance(failure, KeyboardInterrupt) else report(failure, activity),
         {(k, k - 1): left.given for k, left in lefts.items()}
         | {(k, k + 1): right.given for k, right in rights.items()},
         activity.describe(perf_counter()),
@@ -238,7 +239,7 @@ def agree(ending: Ending, impatient: bool) -> list[Ending]:
     patience = UNWINDING_SECONDS * (1 if ending.failure else 3)  # the rank that failed speaks first
     try:
         endings = TEAM.exchange(ending, patience if impatient else None)
-    except (WorkerError, StallError) as left:
+    except (LeftError, StallError) as left:
         raise ending.failure or left from left  # what went wrong here comes first
     if endings is not None:
         return endings
@@ -249,7 +250,7 @@ def agree(ending: Ending, impatient: bool) -> list[Ending]:
 
 def raise_failure(failure: BaseException | None, mine: Ending, endings: list[Ending]) -> None:
     """Raise the same on all ranks: the failure of the first that has one. Does nothing if none has."""
-    if failure is not None and not isinstance(failure, Exception):  # Ctrl-C
+    if failure is not None and not isinstance(failure, Exception | KeyboardInterrupt):
         raise failure
     first = next((rank for rank, ending in enumerate(endings) if ending.failure), None)
     if first is None:
@@ -292,7 +293,7 @@ def once(action: Callable[[], T]) -> T:
             failure = error
     try:
         value, told = TEAM.together((value, failure and tellable(failure)))[0]
-    except (WorkerError, StallError) as left:
+    except (LeftError, StallError) as left:
         raise failure or left from left  # what went wrong here comes first
     if failure or told:
         raise cast(BaseException, failure or told)
@@ -315,9 +316,9 @@ def agree_on(known: Mapping[str, Any]) -> None:
         )
 
 
-def tellable(failure: BaseException) -> Exception:
+def tellable(failure: BaseException) -> BaseException:
     """A failure of rank 0, as the other ranks raise it."""
-    if isinstance(failure, InputError | DivergenceError):
+    if isinstance(failure, InputError | DivergenceError | KeyboardInterrupt):
         return failure
     return WorkerError(f"rank 0 failed between iterations: {failure!r}")
 
@@ -331,7 +332,7 @@ def leave(code: int, message: str = "", why: str | None = None) -> None:
     atexit.unregister(leave_at_exit)
     others = set(range(WORLD.size)) - {RANK}
     patience, started, begun = (UNWINDING_SECONDS if code else None), perf_counter(), PULSE.beats
-    PULSE.leave(message if why is None else why)
+    PULSE.leave(code, message if why is None else why)
 
     def over() -> bool:
         turns = 1 + sum(rank < RANK for rank in PULSE.gone)  # the first speaks, and the others are behind it

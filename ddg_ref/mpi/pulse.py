@@ -11,6 +11,7 @@ itself is stopped for a while, that is nobody else's silence.
 
 from math import ceil
 from threading import Event, Thread
+from typing import NamedTuple
 
 from mpi4py import MPI
 
@@ -27,6 +28,13 @@ LONGEST_GOODBYE = 1000
 MOVES, OWN_WORK, WAITS, LEAVES = b"M", b"O", b"W", b"L"
 STOP = b"!"
 """Added by a rank that was asked to end the call."""
+
+
+class Goodbye(NamedTuple):
+    """What a rank says when it leaves the program."""
+
+    code: int
+    why: str
 
 
 class Pulse(Thread):
@@ -54,8 +62,8 @@ class Pulse(Thread):
         self._over = Event()
         self.beats = 0
         self.limit: int | None = None
-        self.gone: dict[int, str] = {}
-        """The ranks that have left the program, and why, if they have said that."""
+        self.gone: dict[int, Goodbye] = {}
+        """The ranks that have left the program."""
 
     def allow(self, seconds: float | None) -> None:
         """From now on silence for so long is a stall."""
@@ -85,9 +93,9 @@ class Pulse(Thread):
     def _quiet_since(self, beat: int) -> bool:
         return self.limit is not None and self.beats - beat > self.limit
 
-    def leave(self, why: str) -> None:
-        """Say goodbye."""
-        self._goodbye = LEAVES + why.encode()[:LONGEST_GOODBYE]
+    def leave(self, code: int, why: str) -> None:
+        """Say goodbye: with which exit code, and why, if there is anything to say."""
+        self._goodbye = LEAVES + b"%d " % code + why.encode()[:LONGEST_GOODBYE]
 
     def close(self) -> None:
         """All have said goodbye: once this rank has said its own, no more is said."""
@@ -133,7 +141,8 @@ class Pulse(Thread):
 
     def _hear(self, rank: int, text: bytes) -> None:
         if text.startswith(LEAVES):
-            self.gone[rank] = " ".join(text[len(LEAVES) :].decode(errors="replace").split())
+            code, _, why = text[len(LEAVES) :].partition(b" ")
+            self.gone[rank] = Goodbye(int(code), " ".join(why.decode(errors="replace").split()))
             return
         sign, stop, calls = text.partition(STOP)
         if sign:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from mpi4py import MPI
 
-from ddg_ref.errors import StallError, WorkerError
+from ddg_ref.errors import LeftError, StallError
 from ddg_ref.mpi.channel import wait_until
 from ddg_ref.mpi.pulse import BEAT_SECONDS, Pulse
 
@@ -24,7 +24,7 @@ GOODBYE_BEATS = round(1.0 / BEAT_SECONDS)
 
 
 class Team:
-    """All ranks. Every method raises WorkerError if one of them has left the program, and so will never come, and
+    """All ranks. Every method raises LeftError if one of them has left the program, and so will never come, and
     StallError if one gives no sign of life any more.
     """
 
@@ -74,9 +74,9 @@ class Team:
         since: dict[int, int] = {}
 
         def watch(waited: float) -> None:
-            for rank, why in list(self._pulse.gone.items()):
+            for rank, (code, why) in list(self._pulse.gone.items()):
                 if self._pulse.beats - since.setdefault(rank, self._pulse.beats) > GOODBYE_BEATS:
-                    raise WorkerError(f"rank {rank} has left the program{why and ': '}{why}")
+                    raise LeftError(f"rank {rank} has left the program{why and ': '}{why}", code)
             silent = self._pulse.silent(begun) if patience is None else []
             if silent:
                 raise StallError(f"no sign of life of rank {', '.join(map(str, silent))} for {waited:.1f} s")

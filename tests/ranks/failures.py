@@ -71,6 +71,24 @@ def all_at_once():
         run(task)
 
 
+def interruption():
+    """Ctrl-C that reaches one rank alone stops all, in a call and between calls."""
+    for who in range(K):
+        task = PROBLEM.task()
+
+        def fault(*point, k=who + 1):
+            if point == (k, "backward", 3):
+                raise KeyboardInterrupt
+
+        task.fault = fault
+        expect(KeyboardInterrupt, "", lambda task=task: run(task))
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    expect(KeyboardInterrupt, "", lambda: mpi.once(interrupted))
+
+
 def divergence():
     task, calls = PROBLEM.task(), []
     loss = task.loss
@@ -156,7 +174,7 @@ def between_calls():
 
 
 def main():
-    for check in (in_each_phase, all_at_once, divergence, overflow, wrong_pairs, stalling, between_calls):
+    for check in (in_each_phase, all_at_once, interruption, divergence, overflow, wrong_pairs, stalling, between_calls):
         check()
     pipeline = run()  # and all goes well again
     if RANK == 0:
