@@ -11,22 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from notebooks.exercises.build import ASSIGNMENTS, Notebook, notebook, text_of
+from notebooks.exercises.build import ASSIGNMENTS, notebook, text_of
+from notebooks.exercises.student import student_version
 
 ROOT = Path(__file__).parents[1]
 EXERCISES = ROOT / "book" / "exercises"
-SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION *$", re.DOTALL | re.MULTILINE)
-HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS *$\n?", re.DOTALL | re.MULTILINE)
-
-
-def student_version(source: Notebook) -> Notebook:
-    """The exercise without solutions and hidden tests, as nbgrader hands it out."""
-    cells = []
-    for cell in source["cells"]:
-        text = SOLUTION.sub(r"\1# YOUR CODE HERE\n\1raise NotImplementedError()", "".join(cell["source"]))
-        text = HIDDEN.sub("", text).rstrip()
-        cells.append(cell | {"source": text.splitlines(keepends=True), "metadata": {}})
-    return source | {"cells": cells}
 
 
 def write_exercises(folder: Path = EXERCISES) -> None:

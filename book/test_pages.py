@@ -17,8 +17,9 @@ from selenium.webdriver.common.print_page_options import PrintOptions
 from selenium.webdriver.support.wait import WebDriverWait
 
 from book import explorer
-from book.pages import student_version, ways_to_run
+from book.pages import ways_to_run
 from notebooks.exercises.build import ASSIGNMENTS, notebook, text_of
+from notebooks.exercises.student import student_version
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "build" / "book"

@@ -38,6 +38,11 @@ Room: TypeAlias = Callable[[int, int], float]
 """How many messages may wait from module a to module b."""
 
 
+def links(K: int) -> list[tuple[int, int]]:
+    """Pairs (a, b): module a has messages for module b."""
+    return [link for k in range(1, K) for link in ((k, k + 1), (k + 1, k))]
+
+
 class Step(NamedTuple):
     """Module k performs an action in iteration t."""
 
@@ -197,28 +202,27 @@ def check_form(schedule: Schedule, K: int, M: int) -> None:
     """Raise ScheduleError unless each module's actions have the form on which engines and checkpoints build: training
     may stop before a batch, batches enter in order and whole, and no backward pass is half done between two iterations.
     """
+    wanted = list(parts(0, M))
     for k in range(1, K + 1):
-        _check_form(schedule, k, K, M)
-
-
-def _check_form(schedule: Schedule, k: int, K: int, M: int) -> None:
-    planned = schedule(k, K, 0, M)
-    forward, wanted = [action.number for action in planned if action.kind == "F"], list(parts(0, M))
-    if forward != wanted or planned[0].kind != "F":
-        raise ScheduleError(
-            f"module {k}: expected iterations that begin with a forward pass, and go forward on micro-batches "
-            f"{wanted} of iteration 0, got {' '.join(text(k, action) for action in planned)}; correct the order"
-        )
-    halves = {kind: [action.number for action in planned if action.kind == kind] for kind in ("I", "W")}
-    if sorted(halves["I"]) != sorted(halves["W"]):
-        raise ScheduleError(
-            f"module {k}: expected both halves of a backward pass in one iteration, since a checkpoint between two "
-            f"iterations holds none, got I of micro-batches {halves['I']} and W of {halves['W']}; correct the order"
-        )
-    for t in range(1, settled(K)):
-        moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
-        if list(schedule(k, K, t, M)) != moved:
-            raise ScheduleError(f"module {k}: expected the same actions in every iteration, iteration {t} has others")
+        planned = schedule(k, K, 0, M)
+        numbers = {kind: [action.number for action in planned if action.kind == kind] for kind in "FIW"}
+        if numbers["F"] != wanted or planned[0].kind != "F":
+            raise ScheduleError(
+                f"module {k}: expected iterations that begin with a forward pass, and go forward on micro-batches "
+                f"{wanted} of iteration 0, got {' '.join(text(k, action) for action in planned)}; correct the order"
+            )
+        if sorted(numbers["I"]) != sorted(numbers["W"]):
+            raise ScheduleError(
+                f"module {k}: expected both halves of a backward pass in one iteration, since a checkpoint between two "
+                f"iterations holds none, got I of micro-batches {numbers['I']} and W of {numbers['W']}; correct the "
+                "order"
+            )
+        for t in range(1, settled(K)):
+            moved = [Action(kind, number + (t if kind == "U" else t * M)) for kind, number in planned]
+            if list(schedule(k, K, t, M)) != moved:
+                raise ScheduleError(
+                    f"module {k}: expected the same actions in every iteration, iteration {t} has others"
+                )
 
 
 @cache
@@ -231,10 +235,9 @@ def rooms(
     Any number between modules of one worker. Raises ScheduleError if they would block each other all the same.
     """
     waiting = check(schedule, K, M, inf, programs).waiting
-    links = [link for k in range(1, K) for link in ((k, k + 1), (k + 1, k))]
     enough = M + max(waiting.values(), default=0)  # no iteration gives more
     while True:
-        room = {link: max(capacity, waiting.get(link, 0)) for link in links}
+        room = {link: max(capacity, waiting.get(link, 0)) for link in links(K)}
         try:
             check(schedule, K, M, lambda a, b: room[a, b], programs)  # noqa: B023
         except ScheduleError:

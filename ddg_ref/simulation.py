@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddg_ref.deadlock import Channels, Operation, Room, Steps, between_workers, operations, walk
+from ddg_ref.deadlock import Channels, Operation, Room, Steps, between_workers, links, operations, walk
 from ddg_ref.errors import InputError, whole
 from ddg_ref.periods import Array, Times
 from ddg_ref.schedules import Action, Program, endless, existing, in_iteration, owners, source, target
@@ -51,8 +51,7 @@ def simulate(
     K, M = times.K, times.parts
     whole("iterations", iterations, 1)
     worker_of, steps = owners(programs), in_iteration(programs, 0)
-    links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
-    before = _before(steps, K, M) if full else {link: [] for link in links}
+    before = _before(steps, K, M) if full else {link: [] for link in links(K)}
     todo: list[list[Operation]] = []
     for program in programs:
         todo.append([])
@@ -64,7 +63,7 @@ def simulate(
     channels.waiting |= {link: deque(numbers) for link, numbers in before.items()}
     arrivals = {link: deque([0.0] * len(numbers)) for link, numbers in before.items()}
     given = {link: len(numbers) for link, numbers in before.items()}
-    taken: dict[tuple[int, int], list[float]] = {link: [] for link in links}
+    taken: dict[tuple[int, int], list[float]] = {link: [] for link in before}
     clock = [0.0] * len(programs)
     bars: list[list[Bar]] = [[] for _ in programs]
     durations: dict[tuple[int, str], float] = {}
@@ -95,16 +94,15 @@ def _before(steps: Steps, K: int, M: int) -> dict[tuple[int, int], list[int]]:
     """What waits on each link before iteration 0 in a pipeline that has run for ever: its receiver takes it from then
     on, and its sender does not give it from then on.
     """
-    links = [(a, b) for k in range(1, K) for a, b in ((k, k + 1), (k + 1, k))]
-    first: dict[tuple[int, int], dict[int, int]] = {link: {} for link in links}
-    takes: dict[tuple[int, int], list[int]] = {link: [] for link in links}
+    first: dict[tuple[int, int], dict[int, int]] = {link: {} for link in links(K)}
+    takes: dict[tuple[int, int], list[int]] = {link: [] for link in first}
     for k, action in (step for own in steps for step in own):
         to, other = target(action, k, K), source(action, k, K)
         if to is not None:
             first[k, to][action.number % M] = action.number
         if other is not None:
             takes[other, k].append(action.number)
-    return {link: _waiting(first[link], takes[link], M) for link in links}
+    return {link: _waiting(first[link], takes[link], M) for link in first}
 
 
 def _waiting(first: Mapping[int, int], takes: Sequence[int], M: int) -> list[int]:

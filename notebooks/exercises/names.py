@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from notebooks.exercises.build import Notebook
-
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+from notebooks.exercises.student import shown
 
 
 def unknown(book: Notebook) -> dict[str, set[str]]:
@@ -28,20 +27,6 @@ def unknown(book: Notebook) -> dict[str, set[str]]:
             if missing:
                 found[marks["grade_id"]] = missing
     return found
-
-
-def shown(source: str) -> str:
-    """A solution cell as students get it, with `raise NotImplementedError()` where the solution stood."""
-    lines, hidden = [], False
-    for line in source.splitlines():
-        if line.strip() == BEGIN:
-            lines.append(line.replace(BEGIN, "raise NotImplementedError()"))
-            hidden = True
-        elif line.strip() == END:
-            hidden = False
-        elif not hidden:
-            lines.append(line)
-    return "\n".join(lines)
 
 
 def bound(source: str) -> set[str]:
