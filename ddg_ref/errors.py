@@ -54,14 +54,6 @@ class WorkerError(RuntimeError):
     """A worker failed; the original exception is chained as `__cause__`."""
 
 
-class LeftError(WorkerError):
-    """An MPI rank has left the program, with exit code `code`: what it ended of, the whole job has ended of."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code or 1
-
-
 def shown(value: object) -> str:
     """`value` as a message shows it: on one line, cut short."""
     return " ".join(reprlib.repr(value).split())

@@ -16,7 +16,6 @@ from ddg_ref.errors import (
     DivergenceError,
     InputError,
     LaunchError,
-    LeftError,
     StallError,
     WorkerError,
     WriteError,
@@ -65,7 +64,7 @@ def run_app() -> tuple[int, str]:
             return launch.launch(error.modules), ""
     except InputError as error:
         return 2, f"ddg: {error}\n"
-    except LeftError as error:
+    except launch.LeftError as error:
         return error.code, f"ddg: {error}\n"
     except (DivergenceError, StallError, WorkerError, WriteError) as error:
         return 1, f"ddg: {error}\n"

@@ -20,7 +20,7 @@ from mpi4py import MPI
 from ddg_ref.arrays import Array, Params, Shape, hosted, to_host
 from ddg_ref.computing import computing
 from ddg_ref.deadlock import rooms
-from ddg_ref.errors import DivergenceError, InputError, LeftError, StallError, WorkerError
+from ddg_ref.errors import DivergenceError, InputError, StallError, WorkerError
 from ddg_ref.modules import InFlight, Module, Pipeline
 from ddg_ref.mpi import launch
 from ddg_ref.mpi.agreement import check_agreement, facts, installation
@@ -239,7 +239,7 @@ def agree(ending: Ending, impatient: bool) -> list[Ending]:
     patience = UNWINDING_SECONDS * (1 if ending.failure else 3)  # the rank that failed speaks first
     try:
         endings = TEAM.exchange(ending, patience if impatient else None)
-    except (LeftError, StallError) as left:
+    except (launch.LeftError, StallError) as left:
         raise ending.failure or left from left  # what went wrong here comes first
     if endings is not None:
         return endings
@@ -293,7 +293,7 @@ def once(action: Callable[[], T]) -> T:
             failure = error
     try:
         value, told = TEAM.together((value, failure and tellable(failure)))[0]
-    except (LeftError, StallError) as left:
+    except (launch.LeftError, StallError) as left:
         raise failure or left from left  # what went wrong here comes first
     if failure or told:
         raise cast(BaseException, failure or told)

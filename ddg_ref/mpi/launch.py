@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
-from ddg_ref.errors import InputError, LaunchError
+from ddg_ref.errors import InputError, LaunchError, WorkerError
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 """Where launchers tell a process its rank: MPICH, Intel and Cray MPI and Slurm; PMIx; Open MPI; MVAPICH."""
@@ -33,6 +33,14 @@ SPEAKING_SECONDS = 1.0
 
 OWN_CODES = (0, 1, 2, 130)
 """What a rank ends with when it has said why itself."""
+
+
+class LeftError(WorkerError):
+    """An MPI rank has left the program, with exit code `code`: what it ended of, the whole job has ended of."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code or 1
 
 
 def rank() -> int | None:

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from mpi4py import MPI
 
-from ddg_ref.errors import LeftError, StallError
+from ddg_ref.errors import StallError
 from ddg_ref.mpi.channel import wait_until
+from ddg_ref.mpi.launch import LeftError
 from ddg_ref.mpi.pulse import BEAT_SECONDS, Pulse
 
 T = TypeVar("T")
