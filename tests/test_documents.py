@@ -83,10 +83,15 @@ def test_lines_that_stay_what_they_are_pass(text):
 
 GREEK = "alpha|beta|gamma|eta|kappa|lambda|mu|nu|phi|pi|psi|rho|sigma|tau|theta|xi|zeta"
 SIGNS = r"\b\d?K-\d|\b[fgw]\*(?=[ ,.;`])|\b[a-zA-Z]_[a-z0-9{]|\w\^[\w{(]|<=|>=|\|\||\b(sqrt|grad|sum_\w)\b"
-ASCII_FORMULA = re.compile(rf"(?<![\w\\-])({GREEK})(?![\w-])|{SIGNS}")
+ASCII_FORMULA = re.compile(rf"(?<![\w\\-])({GREEK}|eps|Lam)(?![\w-])|{SIGNS}|~|\b[a-z]'(?= )|`({GREEK}|top)_")
 """Mathematics that was typed and not set. A name of code has none of it."""
+MATHEMATICS = r"\$\$.*?\$\$|\$[^$]+\$"
+HALF_SET = re.compile(r"<=|>=|\|\||(?<!\\)~|(?<!\.)\.\.(?!\.)|\\mathrm\{(?:eps|Lam|inf|sqrt|grad)\}")
+"""What was typed and then put between the signs of mathematics."""
 PRINTED = r"^\| claim \| as stated \|.*\n(\|.*\n)+"
 """A table that stands as a command prints it, in letters that a terminal has: `test_matrix.py` compares the two."""
+NAMES = rf"`(?!\d|\(|K-|(?:{GREEK}|top)_)[\w.:\[\]()+-]+`|`python -m [^`]+`"
+"""Of code: names, calls and commands."""
 THEORY = (
     "theory/README.md",
     "theory/PROOFS.md",
@@ -98,11 +103,13 @@ THEORY = (
 
 def typed_formulas(text: str) -> list[str]:
     """Formulas outside $ .. $ and blocks of code, in running text, tables and inline code."""
-    text = re.sub(r"^```.*?^```|^    [^\n]*$|^<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"\$[^$]+\$|\]\([^)]*\)", "", text)
-    text = re.sub(r"`(?!\d|\(|K-)[\w.:\[\]()+-]+`|`python -m [^`]+`", "", text)  # names, calls and commands
+    text = re.sub(r"^```.*?^```|^    [^\n]*$|^<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
+    half_set = [formula for formula in re.findall(MATHEMATICS, text, re.DOTALL) if HALF_SET.search(formula)]
+    text = re.sub(MATHEMATICS, "", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "", text)
+    text = re.sub(NAMES, "", text)
     text = re.sub(PRINTED, "", text, flags=re.MULTILINE)
-    return [line for line in text.splitlines() if ASCII_FORMULA.search(line)]
+    return half_set + [line for line in text.splitlines() if ASCII_FORMULA.search(line)]
 
 
 @pytest.mark.parametrize("name", THEORY)
@@ -123,11 +130,23 @@ TYPED = [
     "`(K-1/2)`",
     "at g* it",
     "`w*`",
+    "at most `eta_j`",
+    "`top_t` of them",
+    "s' the same with",
+    "$G$ + eps",
 ]
+HALF = [r"\gamma ~ A", r"G + \mathrm{eps}", r"\text{of } R2..", "a <= b"]
 
 
 @pytest.mark.parametrize("text", TYPED)
 def test_typed_formulas_are_found(text):
     assert typed_formulas(text)
     assert typed_formulas(f"    indented\n\n```\n{text}\n```\n\n{text}\n")
-    assert not typed_formulas(f"$$\n{text}\n$$\n\n    {text}\n\n`bounds.paper_m_k`, $\\gamma L \\le 1$, mu-law\n")
+    assert not typed_formulas(f"$$\n\\gamma^2\n$$\n\n    {text}\n\n`bounds.paper_m_k`, $\\gamma L \\le 1$, mu-law\n")
+
+
+@pytest.mark.parametrize("text", HALF)
+def test_formulas_that_are_half_set_are_found(text):
+    assert typed_formulas(f"so ${text}$ holds")
+    assert typed_formulas(f"$$\n{text}\n$$\n")
+    assert not typed_formulas(r"$1, \dots, n$, $f_1, ..., f_n$, $a \sim b$, $\varepsilon$")
