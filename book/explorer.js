@@ -186,7 +186,7 @@ function checked(rows) {
     for (let n = 0; n < M; n++) {
       const has = kind => done.has(`${k - 1}${kind}${n}`);
       const missing = !has("F") ? "F" : has("B") || has("W") ? "" : has("I") ? "W" : "B";
-      if (missing) throw new Error(`row ${rankOf[k] + 1}: expected that stage ${k - 1} goes forward and back on ` +
+      if (missing) throw new Error(`row ${rankOf[k] + 1}: expected that stage ${k - 1} runs forward and backward on ` +
         `micro-batches 0 to ${M - 1}, got no ${k - 1}${missing}${n}; add it`);
     }
   }

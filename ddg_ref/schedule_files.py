@@ -50,8 +50,8 @@ Cell: TypeAlias = tuple[int, Action] | None
 class ScheduleFile:
     """What each rank does in one iteration, whose micro-batches are 0, ..., M-1; also a `Schedule`, for its K and M.
 
-    Raises InputError, one line that says where, unless every stage goes forward once on each micro-batch and back after
-    that, all on one rank.
+    Raises InputError, one line that says where, unless every stage runs forward once on each micro-batch, and backward
+    after that, all on one rank.
     """
 
     rows: tuple[tuple[Cell, ...], ...]
@@ -96,7 +96,7 @@ class ScheduleFile:
     @staticmethod
     def _missing(k: int, rank: int, cell: str, M: int) -> str:
         return (
-            f"row {rank + 1}: expected that stage {k - 1} goes forward and back on micro-batches 0 to {M - 1}, "
+            f"row {rank + 1}: expected that stage {k - 1} runs forward and backward on micro-batches 0 to {M - 1}, "
             f"got no {cell}; add it"
         )
 

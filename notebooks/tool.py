@@ -1,6 +1,7 @@
 """Runs the lessons. The text `NN_slug.md` is what people edit; the notebook `NN_slug.ipynb` is made from it.
 
     python -m notebooks.tool execute [NN...]   run the texts and write the notebooks, outputs included
+    python -m notebooks.tool words [NN...]     write what changed around the code; outputs stay as they are
     python -m notebooks.tool check [NN...]     run them again and compare with the notebooks that are there
 
 A cell tagged `timing` shows measured times: of its outputs only the kinds and the words are compared. Elsewhere words
@@ -135,6 +136,17 @@ class Course:
         """Run the text and write the notebook. Raises LessonError, and then writes nothing."""
         notebook = self.run(slug)
         nbformat.write(notebook, self.folder / f"{slug}.ipynb")
+
+    def words(self, slug: str) -> None:
+        """Write the notebook anew from the text and its own outputs. Raises LessonError if the code is another one."""
+        text, notebook = self.read_text(slug), self.read_notebook(slug)
+        ours, theirs = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (text, notebook))
+        for cell, done in zip_longest(ours, theirs):
+            if cell is None or done is None or cell.source != done.source:
+                name = _name(text, text.cells.index(cell)) if cell else _name(notebook, notebook.cells.index(done))
+                raise LessonError(f"{name} differs between text and notebook: execute the lesson again")
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        nbformat.write(text, self.folder / f"{slug}.ipynb")
 
     def check(self, slug: str) -> None:
         """Raises LessonError unless text, notebook and what comes out when it is run now belong together."""
@@ -319,7 +331,7 @@ def find(numbers: Sequence[str]) -> list[str]:
 
 
 def go_through(course: Course, task: str, slugs: Sequence[str]) -> int:
-    """Execute or check these lessons of the course, one line each; the number of failures."""
+    """Execute, reword or check these lessons of the course, one line each; the number of failures."""
     failures = 0
     for slug in slugs:
         started = perf_counter()
@@ -338,8 +350,10 @@ def go_through(course: Course, task: str, slugs: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m notebooks.tool", description="Execute or check the lessons.")
-    parser.add_argument("task", choices=("execute", "check"))
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.tool", description="Execute, reword or check the lessons."
+    )
+    parser.add_argument("task", choices=("execute", "words", "check"))
     parser.add_argument("numbers", nargs="*", metavar="NN", help="numbers of lessons (all)")
     chosen = parser.parse_args(arguments)
     try:

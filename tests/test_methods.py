@@ -210,7 +210,7 @@ def test_features_replay_keeps_inputs_and_nothing_else(problem, engine, stop):
 def fully_decoupled(problem, shrink, gamma):
     """The schedule of the paper, tick by tick, with no module of ddg_ref in it.
 
-    In each tick module k goes forward on batch t-(k-1) and back on batch t-(k-1)-2(K-k). All messages were sent in
+    In each tick module k runs forward on batch t-(k-1) and backward on batch t-(k-1)-2(K-k). All messages were sent in
     earlier ticks: within one the modules could work in any order, and here go from the last to the first or back.
     """
     network, optimizer, K = problem.network(), OPTIMIZERS[problem.optimizer], problem.modules

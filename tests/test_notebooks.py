@@ -10,7 +10,7 @@ import pytest
 from jupytext.cli import jupytext
 
 from notebooks import LESSONS
-from notebooks.tool import Course, LessonError, changes, find, go_through, picture_difference, same_text
+from notebooks.tool import Course, LessonError, changes, find, go_through, out_of_step, picture_difference, same_text
 
 SLUG = "01_tiny"
 TEXT = """---
@@ -191,6 +191,40 @@ def test_text_and_notebook_out_of_step_are_found(course, old, new, message):
     path.write_text(TEXT.replace(old, new))
     with pytest.raises(LessonError, match=message):
         course.check(SLUG)
+
+
+REWORDED = TEXT.replace("A tiny lesson", "Of words").replace("tags: [timing]\n", "tags: [timing, hide-input]\n")
+
+
+def test_new_words_leave_outputs_as_they_are(course):
+    path = course.folder / f"{SLUG}.ipynb"
+    before = path.read_bytes()
+    course.words(SLUG)
+    assert path.read_bytes() == before
+    (course.folder / f"{SLUG}.md").write_text(REWORDED + "\nThe end.\n")
+    old = course.read_notebook(SLUG)
+    course.words(SLUG)
+    new = course.read_notebook(SLUG)
+    assert list(out_of_step(course.read_text(SLUG), new)) == []
+    assert (new.cells[0].source, new.cells[-1].source) == ("# Of words", "The end.")
+    assert [cell.get("outputs") for cell in new.cells[:-1]] == [cell.get("outputs") for cell in old.cells]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cell"),
+    [
+        ('print("one", 0.5)', 'print("one", 1 / 2)', "cell 2 "),
+        ("picture\n```\n", "picture\n```\n\n```{code-cell} ipython3\n2\n```\n", r"cell 5 \(2\)"),
+        (TEXT[TEXT.rindex("```{code-cell}") :], "", "cell 4 "),
+    ],
+)
+def test_outputs_are_not_kept_for_other_code(course, old, new, cell):
+    (course.folder / f"{SLUG}.md").write_text(REWORDED.replace(old, new))
+    path = course.folder / f"{SLUG}.ipynb"
+    before = path.read_bytes()
+    with pytest.raises(LessonError, match=f"{cell}.*differs.*execute the lesson again"):
+        course.words(SLUG)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

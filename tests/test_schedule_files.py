@@ -144,11 +144,11 @@ REFUSED = {
     "0F0,0I0,0B0,0W0": "row 1, column 3: expected one backward pass, whole or in halves, got 0B0 after 0I0; leave one",
     "0F0,0B0,0I0": "row 1, column 3: expected one backward pass, whole or in halves, got 0I0 after 0B0; leave one",
     "0F0,0B0\n2F0,2B0": "expected stages 0 to 2, got none of stage 1; add its actions",
-    "0F0,0F2,0B0,0B2": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 2, got no 0F1; a",
-    "0F0,0F1,0B1": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 1, got no 0B0; add it",
-    "0F0,0I0": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 0, got no 0W0; add it",
-    "0F0,0F1,0B0,0B1\n1F0,1B0": "row 2: expected that stage 1 goes forward and back on micro-batches 0 to 1, got no 1",
-    "0F0,0B0,0F999999,0B999999": "row 1: expected that stage 0 goes forward and back on micro-batches 0 to 9999",
+    "0F0,0F2,0B0,0B2": "row 1: expected that stage 0 runs forward and backward on micro-batches 0 to 2, got no 0F1; a",
+    "0F0,0F1,0B1": "row 1: expected that stage 0 runs forward and backward on micro-batches 0 to 1, got no 0B0; add it",
+    "0F0,0I0": "row 1: expected that stage 0 runs forward and backward on micro-batches 0 to 0, got no 0W0; add it",
+    "0F0,0F1,0B0,0B1\n1F0,1B0": "row 2: expected that stage 1 runs forward and backward on micro-batches 0 to 1, got",
+    "0F0,0B0,0F999999,0B999999": "row 1: expected that stage 0 runs forward and backward on micro-batches 0 to 9999",
     "0F0,0B0," + "," * 400_000 + "0Y0": "row 1, column 400003: expected an action like 0F0",
 }
 

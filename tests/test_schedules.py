@@ -176,7 +176,7 @@ def test_micro_batches_go_back_in_the_order_in_which_they_went_forward():
 
 
 def test_two_modules_that_wait_for_each_other():
-    """Module 1 runs backward on both parts before it goes forward on the second: module 2 wants both first."""
+    """Module 1 runs backward on both parts before it runs forward on the second: module 2 wants both first."""
 
     def early(k, K, t, M):
         a, b = parts(t, M)
