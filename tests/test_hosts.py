@@ -16,7 +16,7 @@ import pytest
 from hosts.pair import DISK, NAMES, Pair, missing
 from runs import finish, run_to
 from test_mpi import FAILING, OPTIONS, PROMPT, RANKS, SMALL, STOPPING, assert_same_outcome
-from test_stalls import lines_of
+from test_stalls import lines_of, the_line
 
 from ddg_ref import Config, train
 from ddg_ref.runs import checkpoints, rundir
@@ -77,9 +77,7 @@ def test_a_rank_that_is_stopped_ends_the_job(who, waits, pair, tmp_path):
     at_once = ("--mca", "odls_base_sigkill_timeout", "0")  # once the job is to end, Open MPI kills what is left
     code, _, said = ended(pair.mpirun(*stopping, *arguments, options=at_once))
     assert code != 0
-    assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", *lines_of(said)), (
-        said
-    )
+    assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", the_line(said)), said
 
 
 def test_a_host_that_cannot_be_reached_ends_the_ranks_on_both(pair, tmp_path):
@@ -108,7 +106,7 @@ def test_a_host_with_other_data_is_refused_by_name(pair, tmp_path):
     assert re.fullmatch(
         r"ddg: data's digest: expected the same on all MPI ranks, got \w+ on rank 0 \(alpha\) and "
         r"\w+ on rank 1 \(beta\); give all of them the same",
-        *lines_of(said),
+        the_line(said),
     ), said
     assert NAMES == ("alpha", "beta")
     assert not (tmp_path / "run").exists()
@@ -140,8 +138,6 @@ def test_open_mpi_gives_ranks_time_for_a_checkpoint(pair, by_threads, tmp_path):
     until(marker.exists)
     os.kill(*running(pair, "mpirun"), signal.SIGTERM)
     _, _, said = ended(job)
-    assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; go on with: .* --resume {out}", *lines_of(said)), (
-        said
-    )
+    assert re.fullmatch(rf"ddg: stopped after iteration 2\d of 40; go on with: .* --resume {out}", the_line(said)), said
     rundir.save(finish(checkpoints.resume(out, engine="threads")).result(), out)
     assert_same_outcome(out, by_threads)

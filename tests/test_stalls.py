@@ -63,6 +63,13 @@ def lines_of(said):
     return [line for line in said.splitlines() if line.startswith("ddg: ")]
 
 
+def the_line(said):
+    """The one that says what has happened."""
+    lines = lines_of(said)
+    assert len(lines) == 1, said
+    return lines[0]
+
+
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_rank_that_is_stopped_before_the_run_ends_the_job(who, tmp_path):
     code, printed, said = planted(
@@ -70,7 +77,7 @@ def test_a_rank_that_is_stopped_before_the_run_ends_the_job(who, tmp_path):
     )
     assert code != 0, (printed, said)
     assert printed == "", said
-    assert re.fullmatch(rf"ddg: no sign of life of rank {who} for \d\.\d s", *lines_of(said)), said
+    assert re.fullmatch(rf"ddg: no sign of life of rank {who} for \d\.\d s", the_line(said)), said
 
 
 @pytest.mark.parametrize(
@@ -83,9 +90,7 @@ def test_a_rank_that_is_stopped_in_a_run_ends_the_job(who, waits, tmp_path):
     )
     assert code != 0, (printed, said)
     assert printed == "", said
-    assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", *lines_of(said)), (
-        said
-    )
+    assert re.fullmatch(rf"ddg: no message for \d\.\d s: {waits} of iteration \d+ since \d\.\d s", the_line(said)), said
 
 
 def test_a_rank_that_is_stopped_while_the_others_wait_for_its_own_work_ends_the_job(tmp_path):
@@ -93,7 +98,7 @@ def test_a_rank_that_is_stopped_while_the_others_wait_for_its_own_work_ends_the_
         "evaluating", 0, 0, "train", *OPTIONS, "--stall-timeout", TIMEOUT, "--out", tmp_path / "run"
     )
     assert code != 0, said
-    assert re.fullmatch(r"ddg: no sign of life of rank 0 for \d\.\d s", *lines_of(said)), said
+    assert re.fullmatch(r"ddg: no sign of life of rank 0 for \d\.\d s", the_line(said)), said
 
 
 @pytest.fixture(scope="module")
