@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
@@ -333,6 +333,81 @@ def test_ctrl_c_does_not_wait_for_a_stalled_worker():
         for thread in threading.enumerate():
             if thread.name.startswith("ddg-module-"):
                 thread.join(HANG)
+
+
+# Threads that stay from call to call
+
+
+def seen_by(training):
+    """The threads that each module has computed in, while `training` runs."""
+    threads_of = {module.k: set() for module in training.pipeline.modules}
+    training.task.fault = lambda k, phase, t: threads_of[k].add(threading.get_ident())
+    return threads_of
+
+
+def test_threads_stay_until_the_run_is_over():
+    """Also where it stops for evaluation and checkpoints: each makes handles of a GPU's libraries for itself."""
+    with nothing_left():
+        training = small_training(engine="threads", modules=3, epochs=3, checkpoint_every=1)
+        threads_of, between = seen_by(training), []
+        for _ in training.epochs():
+            between.append(sorted(workers()))
+        assert between == [["ddg-module-1", "ddg-module-2", "ddg-module-3"]] * 3
+        assert [len(found) for found in threads_of.values()] == [1, 1, 1]
+        assert not workers()
+        del training
+
+
+@pytest.mark.parametrize("how", ["fails", "is left", "stops"])
+def test_threads_do_not_stay_for_a_run_that_ends_early(how):
+    with nothing_left():
+        training = small_training(engine="threads", modules=3, epochs=3)
+
+        def fault(k, phase, t):
+            if how == "fails" and (k, phase, t) == (2, "backward", 3):
+                raise PlantedError
+
+        training.task.fault = fault
+        training.task.stop_requested = how == "stops"
+        records = training.epochs()
+        with pytest.raises(WorkerError) if how == "fails" else nullcontext():
+            for _ in records:
+                break
+        records.close()
+        assert not workers()
+        del training, records, fault
+        gc.collect()
+
+
+def test_a_thread_that_is_stuck_gets_no_more_to_do():
+    """The next call has another one for its modules; it ends once it is free."""
+    released, threads_of = threading.Event(), {k: [] for k in range(1, K + 1)}
+
+    def fault(k, phase, t):
+        threads_of[k].append(threading.current_thread())
+        if (k, phase, t) == (2, "forward", 3) and not released.is_set():
+            released.wait(HANG)
+
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "UNWINDING_SECONDS", 0.05)
+        with threads.Hands() as hands:
+            pipeline, task = PROBLEM.pipeline("ddg"), PROBLEM.task()
+            task.fault, task.stall_timeout = fault, 0.2
+            with pytest.raises(StallError) as caught:
+                threads.run(pipeline, task, 0, ITERATIONS, hands)
+            del caught
+            stuck = next(thread for thread in threading.enumerate() if thread.name == "ddg-module-2")
+            first = {k: found[0] for k, found in threads_of.items()}
+            released.set()
+            task = PROBLEM.task()
+            task.fault, pipeline = fault, PROBLEM.pipeline("ddg")
+            threads.run(pipeline, task, 0, ITERATIONS + pipeline.delay, hands)
+            assert {k for k, found in threads_of.items() if found[-1] is not first[k]} == {2}
+            stuck.join(HANG)
+            del first
+            threads_of.clear()
+        assert not workers()
+    assert_same_bits(state(pipeline), state(PROBLEM.run("reference", "ddg")))
 
 
 @pytest.mark.parametrize("timeout", [600.0, 1e12, None])

@@ -8,6 +8,7 @@ own modules, and rank 0 that of all: it evaluates, writes and prints.
 import atexit
 import signal
 import sys
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -346,6 +347,7 @@ def leave(code: int, message: str = "", why: str | None = None) -> None:
     if together:
         PULSE.close()
         return
+    time.sleep(launch.SPEAKING_SECONDS)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ABORT_SECONDS)
     WORLD.Abort(code or 1)

@@ -29,7 +29,8 @@ OPEN_MPI = {
 """Open MPI up to 4 and from 5 on: more ranks than cores, and time to write a checkpoint between SIGTERM and SIGKILL."""
 
 SPEAKING_SECONDS = 1.0
-"""How long a rank that failed waits with ending the job, so that others can still say what they have to say."""
+"""How long a rank that failed waits with ending the job: for what others have to say, and for its own last words to
+reach the launcher, which may throw away what it has not read."""
 
 OWN_CODES = (0, 1, 2, 130)
 """What a rank ends with when it has said why itself."""

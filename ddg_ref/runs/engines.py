@@ -1,9 +1,10 @@
 """The engines: ways of running a pipeline. All give the same weights, bit for bit."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ddg_ref.errors import LaunchError, reason
 from ddg_ref.modules import Pipeline
@@ -12,6 +13,8 @@ from ddg_ref.task import Progress, Task
 from ddg_ref.workers import one_thread, threads
 
 T = TypeVar("T")
+
+Call: TypeAlias = Callable[[Pipeline, Task, int, int], Progress]
 
 
 class Engine(Protocol):
@@ -23,6 +26,9 @@ class Engine(Protocol):
 
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         """Run iterations start, ..., stop-1, fewer if the task says stop."""
+
+    def kept(self) -> AbstractContextManager[Call]:
+        """The same for many calls of one training: what they need is made once, and ends with the block."""
 
     def prepare(self, workers: int, stall_timeout: float | None) -> None:
         """Raises InputError if so many workers cannot be run here. From now on no wait is longer than that."""
@@ -50,11 +56,14 @@ class Engine(Protocol):
 class InProcess:
     """An engine that needs no other process."""
 
-    run: Callable[[Pipeline, Task, int, int], Progress]
+    run: Call
     watches: bool
 
     def __call__(self, pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         return self.run(pipeline, task, start, stop)
+
+    def kept(self) -> AbstractContextManager[Call]:
+        return nullcontext(self.run)
 
     def prepare(self, workers: int, stall_timeout: float | None) -> None:
         launch.uses_mpi = False
@@ -75,6 +84,15 @@ class InProcess:
         return action()
 
 
+class ByThreads(InProcess):
+    """Its threads stay from call to call."""
+
+    @contextmanager
+    def kept(self) -> Iterator[Call]:
+        with threads.Hands() as hands:
+            yield partial(threads.run, hands=hands)
+
+
 class OverMPI:
     """One worker per MPI rank. Nothing of MPI is loaded before it is used."""
 
@@ -84,6 +102,9 @@ class OverMPI:
         with needing_mpi():
             from ddg_ref.mpi import engine as mpi
         return mpi.run(pipeline, task, start, stop)
+
+    def kept(self) -> AbstractContextManager[Call]:
+        return nullcontext(self)
 
     def prepare(self, workers: int, stall_timeout: float | None) -> None:
         """Raises InputError without mpi4py or an MPI library, LaunchError unless there is one rank per worker."""
@@ -137,6 +158,6 @@ def needing_mpi() -> Iterator[None]:
 
 ENGINES: dict[str, Engine] = {
     "reference": InProcess(one_thread.run, watches=False),
-    "threads": InProcess(threads.run, watches=True),
+    "threads": ByThreads(threads.run, watches=True),
     "mpi": OverMPI(),
 }

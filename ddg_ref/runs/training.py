@@ -28,7 +28,7 @@ from ddg_ref.models import MODELS, check_network
 from ddg_ref.modules import Pipeline
 from ddg_ref.runs.config import Config
 from ddg_ref.runs.devices import make_device
-from ddg_ref.runs.engines import ENGINES
+from ddg_ref.runs.engines import ENGINES, Call
 from ddg_ref.runs.evaluation import evaluate
 from ddg_ref.runs.run import Record, Run
 from ddg_ref.schedules import owners
@@ -185,18 +185,19 @@ class Training:
         between two iterations, if `task.stop_requested` is set there.
         """
         every = self.config.checkpoint_every
-        while self.iteration < self.task.iterations:
-            epoch = self.iteration // self.batches.per_epoch + 1
-            epoch_end = min(epoch * self.batches.per_epoch, self.task.iterations)
-            stop = min(epoch_end, (self.iteration // every + 1) * every) if every else epoch_end
-            self._advance(stop)
-            if self.iteration < stop:
-                break
-            if stop == epoch_end:
-                self.history.append(self._record(epoch))
-                yield self.history[-1]
-            if every and stop % every == 0 and stop < self.task.iterations:
-                self.engine.once(on_checkpoint)
+        with self.engine.kept() as run:
+            while self.iteration < self.task.iterations:
+                epoch = self.iteration // self.batches.per_epoch + 1
+                epoch_end = min(epoch * self.batches.per_epoch, self.task.iterations)
+                stop = min(epoch_end, (self.iteration // every + 1) * every) if every else epoch_end
+                self._advance(run, stop)
+                if self.iteration < stop:
+                    break
+                if stop == epoch_end:
+                    self.history.append(self._record(epoch))
+                    yield self.history[-1]
+                if every and stop % every == 0 and stop < self.task.iterations:
+                    self.engine.once(on_checkpoint)
         for device in self.devices:  # not where an exception has come: a GPU that hangs would be waited for
             device.give_back()
 
@@ -209,10 +210,10 @@ class Training:
         """Iterations that follow upon iteration `stop` to drain the pipeline."""
         return self.pipeline.delay if stop == self.task.iterations and self.config.drain else 0
 
-    def _advance(self, stop: int) -> None:
-        """Run to iteration `stop`, and through the drain if that is the last one."""
+    def _advance(self, run: Call, stop: int) -> None:
+        """Let an engine run to iteration `stop`, and through the drain if that is the last one."""
         known, started = len(self.task.results), perf_counter()
-        progress = self.engine(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
+        progress = run(self.pipeline, self.task, self.iteration, stop + self._drain(stop))
         with self.pipeline.modules[-1].device.opened():
             self.task.read_results()
         elapsed = perf_counter() - started

@@ -1,9 +1,12 @@
 """One thread per worker, neighbours joined by channels: the workers of one machine."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from math import inf
+from queue import SimpleQueue
 from threading import Event, Thread
 from time import perf_counter
+from typing import Self
 
 from ddg_ref.computing import one_blas_thread, quiet_arithmetic
 from ddg_ref.deadlock import rooms
@@ -27,7 +30,7 @@ UNWINDING_SECONDS = 2.0
 """How long a worker may take to notice that all is over before a caller in a hurry stops waiting for it."""
 
 
-class Worker(Thread):
+class Worker:
     """Runs one module, or those that its program names; keeps how far it came, what it is doing, and what went wrong.
 
     `sides` says what each of its modules has to its left and to its right.
@@ -43,12 +46,11 @@ class Worker(Thread):
         stop: int,
         signal: StopSignal,
     ) -> None:
-        super().__init__(name=f"ddg-module-{modules[0].k}", daemon=True)
         self._modules, self._sides, self._program = modules, sides, program
         self._task, self._iterations, self._signal = task, (start, stop), signal
         self.activity = Activity(modules[0].k)
         self.reached = start
-        self.done = Event()  # waited for in place of join, which a Ctrl-C can make believe that the thread has ended
+        self.done = Event()
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -69,12 +71,57 @@ class Worker(Thread):
             self.done.set()
 
 
-def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
-    """Iterations start, ..., stop-1, all modules at once. Same result as `one_thread.run`.
+class Hand(Thread):
+    """A thread that runs one worker after another, until it is given None."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__(name=f"ddg-module-{k}", daemon=True)
+        self.given: SimpleQueue[Worker | None] = SimpleQueue()
+
+    def run(self) -> None:
+        while (worker := self.given.get()) is not None:
+            worker.run()
+            del worker  # and with it what it has done, while this thread waits
+
+
+class Hands:
+    """The threads of one call after another, each with the modules that it had before: a thread makes itself handles of
+    a GPU's libraries, which takes long. They end with the block.
+    """
+
+    def __init__(self) -> None:
+        self._hands: dict[int, Hand] = {}
+
+    def start(self, worker: Worker) -> None:
+        """Let the thread of its modules run it, or a new one if there is none."""
+        k = worker.activity.k
+        if k not in self._hands:
+            self._hands[k] = Hand(k)
+            self._hands[k].start()
+        self._hands[k].given.put(worker)
+
+    def forget(self, worker: Worker) -> None:
+        """It does not come to its end: nobody waits for its thread any more, which ends when it does."""
+        if worker.activity.k in self._hands:
+            self._hands.pop(worker.activity.k).given.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for hand in self._hands.values():
+            hand.given.put(None)
+        for hand in self._hands.values():
+            hand.join()
+
+
+def run(pipeline: Pipeline, task: Task, start: int, stop: int, hands: Hands | None = None) -> Progress:
+    """Iterations start, ..., stop-1, all modules at once, by `hands` if there are any. Same result as `one_thread.run`.
 
     A worker that fails stops the others, and the caller gets a WorkerError that names module, iteration and phase, with
     the original chained; a DivergenceError comes as it is; a StallError says who waits for what. Ctrl-C takes the same
-    road. No thread outlives the call, except one that is stuck in a computation which nothing can interrupt.
+    road. No thread outlives the call, or else `hands`, except one that is stuck in a computation which nothing can
+    interrupt.
     """
     signal = StopSignal()
     method = pipeline.method
@@ -86,20 +133,21 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int) -> Progress:
         modules = pipeline.crew(program)
         own = [sides[module.k - 1] for module in modules]
         workers.append(Worker(modules, own, program, task, start, stop, signal))
-    patience = inf
-    with one_blas_thread():
+    patience, begun = inf, list[Worker]()
+    with one_blas_thread(), Hands() if hands is None else nullcontext(hands) as crew:
         try:
             for worker in workers:
-                worker.start()
+                begun.append(worker)
+                crew.start(worker)
             wait_for(workers, task.stall_timeout)
         except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
             raise
         finally:
             signal.set()
-            for worker in workers:
-                if worker.ident is not None and ended(worker, patience):
-                    worker.join()
+            for worker in begun:
+                if not ended(worker, patience):
+                    crew.forget(worker)
     for worker in workers:
         if worker.failure is not None:
             raise report(worker.failure, worker.activity)
