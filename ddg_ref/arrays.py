@@ -73,7 +73,8 @@ Result = TypeVar("Result")
 class Fused(Generic[Operands, Result]):
     """A NumPy function that goes over its arrays several times, and what does the same at once on a GPU.
 
-    Where its first argument lies decides. `ddg_ref.gpu.kernels` sets `on_gpu`; without it a GPU follows the formula.
+    Where its first argument lies decides, an array or arrays with names. `ddg_ref.gpu.kernels` sets `on_gpu`; without
+    it a GPU follows the formula.
     """
 
     def __init__(self, formula: Callable[Operands, Result]) -> None:
@@ -81,7 +82,8 @@ class Fused(Generic[Operands, Result]):
         update_wrapper(self, formula)
 
     def __call__(self, *operands: Operands.args, **named: Operands.kwargs) -> Result:
-        return (self.formula if isinstance(operands[0], np.ndarray) else self.on_gpu)(*operands, **named)
+        first = next(iter(operands[0].values())) if isinstance(operands[0], dict) else operands[0]
+        return (self.formula if isinstance(first, np.ndarray) else self.on_gpu)(*operands, **named)
 
 
 def widened(x: Array) -> tuple[Array, int]:
@@ -101,9 +103,16 @@ def joined(parts: list[Array]) -> Array:
     return whole
 
 
+@Fused
+def for_each(arrays: Params, operation: Callable[..., Sequence[Array]], *others: Params) -> list[Params]:
+    """What `operation` makes, number by number, of the arrays of each name."""
+    made = {name: operation(x, *(other[name] for other in others)) for name, x in arrays.items()}
+    return [dict(zip(made, results, strict=True)) for results in zip(*made.values(), strict=True)]
+
+
 def added(grads: Params, more: Params) -> Params:
     """The sum of two gradients of the same parameters."""
-    return {name: g + more[name] for name, g in grads.items()}
+    return for_each(grads, lambda g, other: (g + other,), more)[0] if grads else {}
 
 
 @Fused

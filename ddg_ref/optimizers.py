@@ -11,7 +11,7 @@ from math import pow, prod, sqrt
 
 import numpy as np
 
-from ddg_ref.arrays import Array, Fused, Params, xp_of
+from ddg_ref.arrays import Array, Fused, Params, for_each, xp_of
 from ddg_ref.errors import InputError
 
 
@@ -29,7 +29,7 @@ class OptimizerState:
 
 
 class Optimizer(ABC):
-    """Works on each array for itself, so cutting a network into modules does not change what it does."""
+    """Works on each number for itself, so cutting a network into modules does not change what it does."""
 
     slots: tuple[str, ...] = ()
     weight_decay: float
@@ -41,21 +41,22 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(self, w: Array, g: Array, moments: list[Array], n: int, gamma: float) -> tuple[Array, ...]:
-        """New weights and new moments of one array with gradient `g`, in the optimizer's step n = 1, 2, ..."""
+        """New weights and new moments of an array with gradient `g`, in the optimizer's step n = 1, 2, ..."""
 
     def update(
         self, params: Params, grads: Params, state: OptimizerState, gamma: float
     ) -> tuple[Params, OptimizerState]:
         """w - gamma * direction for every array; `params`, `grads` and `state` are left as they were."""
-        gamma = float(gamma)  # a NumPy scalar would widen float32 weights
-        new_params: Params = {}
-        new_slots: dict[str, Params] = {slot: {} for slot in self.slots}
-        for name, w in params.items():
-            moments = [state.slots[slot][name] for slot in self.slots]
-            new_params[name], *moments = self.step(w, grads[name], moments, state.step + 1, gamma)
-            for slot, moment in zip(self.slots, moments, strict=True):
-                new_slots[slot][name] = moment
-        return new_params, OptimizerState(state.step + 1, new_slots)
+        gamma, n = float(gamma), state.step + 1  # a NumPy scalar would widen float32 weights
+        if not params:
+            return {}, OptimizerState(n, state.slots)
+        new_params, *moments = for_each(
+            params,
+            lambda w, g, *moments: self.step(w, g, list(moments), n, gamma),
+            grads,
+            *(state.slots[slot] for slot in self.slots),
+        )
+        return new_params, OptimizerState(n, dict(zip(self.slots, moments, strict=True)))
 
     def ahead(self, params: Params, state: OptimizerState, d: int, gamma: float) -> Params:
         """The weights after d more updates with step size `gamma`, if the loss gives no gradient any more: the moments
@@ -195,7 +196,7 @@ class SGD(Optimizer):
             w, *moments = self.step(w, np.zeros(2), moments, n, float(gamma))
         of_w, of_velocity = w.tolist()
         velocity = state.slots.get("velocity", params)  # without one, nothing of it
-        return {name: combined(w, velocity[name], of_w, of_velocity) for name, w in params.items()}
+        return for_each(params, lambda w, v: (combined(w, v, of_w, of_velocity),), velocity)[0] if params else {}
 
 
 class Adam(Optimizer):

@@ -37,7 +37,7 @@ ROOTS = [
     *("algorithm_1", "layers", "losses", "optimizers", "step_sizes", "models", "modules", "schedules", "methods"),
     *("task", "splitting", "workers.worker", "workers.channel", "workers.threads"),
 ]
-LINES_OF_THE_IDEA = 2570
+LINES_OF_THE_IDEA = 2610
 """At most so many lines of code, without docstrings, comments and blank lines, are reached from ROOTS."""
 
 BOTTOM = {"layers", "losses", "optimizers", "step_sizes"}

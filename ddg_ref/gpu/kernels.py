@@ -9,8 +9,9 @@ from functools import cache
 from math import gcd, prod
 from typing import Any
 
-from ddg_ref.arrays import Array, Fused, column_dots, column_sums, cupy, widened
+from ddg_ref.arrays import Array, Fused, column_dots, column_sums, cupy, for_each, widened
 from ddg_ref.corrections import compensated_step
+from ddg_ref.gpu.packing import for_all
 from ddg_ref.layers.activation import through_tanh, where_positive
 from ddg_ref.layers.conv import Pair, gathered, places
 from ddg_ref.layers.norm import coefficients, factor, input_gradient, scale_and_shift, towards
@@ -138,6 +139,7 @@ def _kernel(name: str, texts: tuple[str, str, str]) -> Callable[..., Any]:
 
 for formula, texts in ELEMENTWISE.items():
     formula.on_gpu = _kernel(formula.formula.__name__, texts)
+for_each.on_gpu = for_all
 column_dots.on_gpu = _column_dots
 column_sums.on_gpu = _column_sums
 gathered.on_gpu = _gathered
