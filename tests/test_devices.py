@@ -30,6 +30,7 @@ from ddg_ref.experiments import staleness
 from ddg_ref.gpu import kernels
 from ddg_ref.gpu.cuda import INSTALL, LAUNCHING, LEAD, WORKSPACE, Cuda, _check_libraries
 from ddg_ref.gpu.packing import packed
+from ddg_ref.guessers.synthesizers import Guessing
 from ddg_ref.layers import Sequential
 from ddg_ref.losses import LOSSES
 from ddg_ref.modules import Module
@@ -39,6 +40,7 @@ from ddg_ref.runs.costs import measure_costs
 from ddg_ref.runs.devices import device_names, make_device
 from ddg_ref.runs.engines import ENGINES
 from ddg_ref.runs.training import Training
+from ddg_ref.task import Task
 from ddg_ref.workers.channel import Channel
 
 of_the_checked_one = pytest.mark.skipif(REAL > 0, reason="says something of the checked CuPy, and a real one is here")
@@ -122,7 +124,7 @@ def test_windows_are_gathered_a_few_images_at_a_time_where_they_do_not_all_fit(w
 @of_the_checked_one
 @pytest.mark.parametrize("method", ["ddg", "gpipe", "dni"])
 def test_one_worker_launches_at_a_time_and_waits_for_nobody_meanwhile(monkeypatch, method):
-    """Forward, backward and update hold the lock; what takes, gives and waits does not."""
+    """Whatever computes holds the lock; what takes, gives and waits does not."""
     computed, passed = [], []
 
     def seen(where, original):
@@ -134,6 +136,8 @@ def test_one_worker_launches_at_a_time_and_waits_for_nobody_meanwhile(monkeypatc
 
     for owner, names, where in (
         (Module, ("forward", "backward", "input_gradient", "weight_gradients", "update"), computed),
+        (Task, ("error_gradient",), computed),
+        (Guessing, ("guess", "learn"), computed),
         (Channel, ("take", "give"), passed),
     ):
         for name in names:

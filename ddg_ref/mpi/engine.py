@@ -224,7 +224,7 @@ def ends(wires: list[Wire], pipeline: Pipeline, task: Task, start: int, stop: in
                 wire = wires[lane_of(rank_of, k - 1)]
                 left = LeftRank(wire, rank_of[k - 1], given(k - 1, k), shapes[k - 1], model, room[k - 2][1])
             if k == K:
-                right = Objective(task, M)
+                right = Objective(task, M, module.device)
             elif k in inside:
                 right = inside[k]
             else:

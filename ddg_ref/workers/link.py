@@ -63,7 +63,7 @@ class Source(Data):
 def ends(pipeline: Pipeline, task: Task, links: list[Link], stop: StopSignal) -> list[tuple[Left, Right]]:
     """What every module has to its left and to its right, given the links between them."""
     lefts: list[Left] = [Source(task, pipeline, stop), *links]
-    rights: list[Right] = [*links, Objective(task, pipeline.method.micro_batches)]
+    rights: list[Right] = [*links, Objective(task, pipeline.method.micro_batches, pipeline.modules[-1].device)]
     right_of = [pipeline.right(k, right, task.labels) for k, right in enumerate(rights, 1)]
     return list(zip(lefts, right_of, strict=True))
 

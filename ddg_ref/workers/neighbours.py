@@ -80,8 +80,8 @@ class Objective(Right):
     else of what has been given.
     """
 
-    def __init__(self, task: Task, micro_batches: int) -> None:
-        self._task, self._micro_batches = task, micro_batches
+    def __init__(self, task: Task, micro_batches: int, device: Device) -> None:
+        self._task, self._micro_batches, self._device = task, micro_batches, device
         self._outputs: list[Array] = []
         self._errors: list[Array] = []
         self._rows = 0  # of the batch, that have been given
@@ -95,7 +95,8 @@ class Objective(Right):
         self._rows = self._rows if part else 0
         if not self._errors:
             outputs, self._outputs = self._outputs, []
-            y = joined(outputs)
-            self._errors = split(self._task.error_gradient(batch, y, self._rows), len(outputs))
+            with self._device.launching():
+                y = joined(outputs)
+                self._errors = split(self._task.error_gradient(batch, y, self._rows), len(outputs))
             self._rows += len(y)
         return self._errors.pop(0)

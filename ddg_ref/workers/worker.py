@@ -82,7 +82,8 @@ def work(
                 begin("take error", t, batch)
                 dy = right.take_error(number)
                 begin("learn", t, batch)
-                right.learn(number, dy)
+                with module.device.launching():
+                    right.learn(number, dy)
             elif kind == "W":
                 begin("weight gradients", t, batch)
                 with module.device.launching():
@@ -90,7 +91,8 @@ def work(
             else:
                 if kind == "G":
                     begin("guess", t, batch)
-                    dy = right.guess(number)
+                    with module.device.launching():
+                        dy = right.guess(number)
                 else:
                     begin("take error", t, batch)
                     dy = right.take_error(number)
