@@ -17,8 +17,8 @@ from ddg_ref.tools.environment import environment, interpreter
 from ddg_ref.tools.files import write_figure, write_json
 
 TORCH = find_spec("torch") is not None
-TOLERANCE = 1e-4
-"""How far our float32 gradients may be from PyTorch's before timing them makes no sense."""
+TOLERANCE = 1e-9
+"""How far our gradients may be from PyTorch's before timing them makes no sense."""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Twin:
         channels_last: bool = False,
         device: str = "cpu",
     ) -> None:
-        self.module = translate(network.layers)
+        self.module = translate(network.layers).to(to_torch(next(iter(params.values()))).dtype)
         self.parameters = named_parameters(network.layers, self.module)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
