@@ -74,7 +74,7 @@ def speed_ups(names: Sequence[str], repetitions: int) -> Mapping[str, Mapping[st
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found = json.loads(path.read_text())
-    return {name: {engine: Ratio(**r) for engine, r in engines.items()} for name, engines in found.items()}
+    return {name: {engine: Ratio(**r) for engine, r in found[name].items()} for name in names}
 
 
 def main() -> None:
