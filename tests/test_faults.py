@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Problem, assert_same_bits, state
 from runs import finish, run_to, small_training
+from stages import pipeline_of, row_of, task_of
 
 from ddg_ref.errors import StallError, WorkerError
+from ddg_ref.interleaving import interleaved
 from ddg_ref.methods import METHODS
 from ddg_ref.runs.checkpoints import save
 from ddg_ref.timeline import Activity
@@ -408,6 +410,49 @@ def test_a_thread_that_is_stuck_gets_no_more_to_do():
             threads_of.clear()
         assert not workers()
     assert_same_bits(state(pipeline), state(PROBLEM.run("reference", "ddg")))
+
+
+def test_a_stuck_thread_of_several_modules_is_the_one_that_gets_no_more_to_do():
+    """Whichever of them it is stuck in."""
+    released, stuck_in, file = threading.Event(), [], interleaved(2, 2, 4)  # modules 1 and 3, 2 and 4
+
+    def fault(k, phase, t):
+        if (k, phase, t) == (3, "backward", 1) and not stuck_in:
+            stuck_in.append(threading.current_thread())
+            released.wait(HANG)
+
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "UNWINDING_SECONDS", 0.05)
+        with threads.Hands() as hands:
+            task = task_of(file.M)
+            task.fault, task.stall_timeout = fault, 0.2
+            with pytest.raises(StallError) as caught:
+                threads.run(pipeline_of(row_of(file), file.K), task, 0, 3, hands)
+            del caught
+            assert [stuck_in[0].name, *hands._hands] == ["ddg-module-1", 2]
+            released.set()
+            stuck_in.pop().join(HANG)
+    assert not workers()
+
+
+@pytest.mark.parametrize("many", [0, 1, 3])
+def test_threads_that_cannot_be_started_are_no_hang(many, monkeypatch):
+    """As where the system grants no more of them."""
+    started, usual = [], threads.Hand.start
+
+    def start_some(self):
+        if len(started) == many:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        usual(self)
+
+    monkeypatch.setattr(threads.Hand, "start", start_some)
+    with nothing_left():
+        _, run = start("ddg", lambda *point: None)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            within(HANG, run)
+        assert not workers()
+        started.clear()
 
 
 @pytest.mark.parametrize("timeout", [600.0, 1e12, None])

@@ -48,7 +48,7 @@ class Worker:
     ) -> None:
         self._modules, self._sides, self._program = modules, sides, program
         self._task, self._iterations, self._signal = task, (start, stop), signal
-        self.activity = Activity(modules[0].k)
+        self.first, self.activity = modules[0].k, Activity(modules[0].k)
         self.reached = start
         self.done = Event()
         self.failure: BaseException | None = None
@@ -93,17 +93,16 @@ class Hands:
         self._hands: dict[int, Hand] = {}
 
     def start(self, worker: Worker) -> None:
-        """Let the thread of its modules run it, or a new one if there is none."""
-        k = worker.activity.k
-        if k not in self._hands:
-            self._hands[k] = Hand(k)
-            self._hands[k].start()
-        self._hands[k].given.put(worker)
+        """Let the thread of its modules run it, or a new one. Raises RuntimeError if there can be no new one."""
+        if worker.first not in self._hands:
+            hand = Hand(worker.first)
+            hand.start()
+            self._hands[worker.first] = hand
+        self._hands[worker.first].given.put(worker)
 
     def forget(self, worker: Worker) -> None:
         """It does not come to its end: nobody waits for its thread any more, which ends when it does."""
-        if worker.activity.k in self._hands:
-            self._hands.pop(worker.activity.k).given.put(None)
+        self._hands.pop(worker.first).given.put(None)
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +136,8 @@ def run(pipeline: Pipeline, task: Task, start: int, stop: int, hands: Hands | No
     with one_blas_thread(), Hands() if hands is None else nullcontext(hands) as crew:
         try:
             for worker in workers:
-                begun.append(worker)
                 crew.start(worker)
+                begun.append(worker)
             wait_for(workers, task.stall_timeout)
         except (StallError, KeyboardInterrupt):
             patience = UNWINDING_SECONDS
