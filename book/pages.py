@@ -11,11 +11,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import imagesize
+from docutils import nodes
+
 from notebooks.exercises.build import ASSIGNMENTS, notebook, text_of
 from notebooks.exercises.student import student_version
 
 ROOT = Path(__file__).parents[1]
 EXERCISES = ROOT / "book" / "exercises"
+LESSON = r"notebooks/\d\d_\w+"
 
 
 def write_exercises(folder: Path = EXERCISES) -> None:
@@ -42,9 +46,21 @@ def ways_to_run(page: str, depth: int, repository: str | None) -> str:
     return f'<p class="launch">{" ".join(links)}</p>'
 
 
+SHOWN = 0.66
+"""Pixels of a page per pixel of a lesson's figure: the widest is as wide as the text, and letters have one size."""
+
+
+def scale_figures(app: Any, doctree: nodes.document) -> None:
+    """Show all figures of a lesson at one scale."""
+    if re.fullmatch(LESSON, app.env.docname):
+        for image in doctree.findall(nodes.image):
+            width, _ = imagesize.get(Path(app.srcdir) / image["uri"])
+            image["width"] = f"{SHOWN * width:.0f}px"
+
+
 def with_launch_buttons(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Puts them above the text of each lesson."""
-    if re.fullmatch(r"notebooks/\d\d_\w+", page):
+    if re.fullmatch(LESSON, page):
         context["body"] = ways_to_run(page, page.count("/"), os.environ.get("DDG_REF_REPOSITORY")) + context["body"]
 
 
@@ -60,6 +76,7 @@ def copy_notebooks(app: Any, problem: Exception | None) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """As Sphinx loads an extension."""
     app.connect("builder-inited", lambda app: write_exercises())
+    app.connect("doctree-read", scale_figures)
     app.connect("html-page-context", with_launch_buttons)
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,7 @@ from selenium.webdriver.common.print_page_options import PrintOptions
 from selenium.webdriver.support.wait import WebDriverWait
 
 from book import explorer
-from book.pages import ways_to_run
+from book.pages import SHOWN, ways_to_run
 from notebooks.exercises.build import ASSIGNMENTS, notebook, text_of
 from notebooks.exercises.student import student_version
 
@@ -140,6 +140,26 @@ def test_every_figure_of_a_lesson_has_a_number_and_a_caption(lesson, address, dr
     )
     assert len(captions) == pictures > 0
     assert all(re.match(r"Fig\. \d+ +\S", caption) for caption in captions)
+
+
+@pytest.mark.parametrize("width", [1440, 400])
+def test_letters_of_all_figures_have_one_size(width, address, driver):
+    """A figure that is shrunk to fit has smaller ones."""
+    size = driver.get_window_size()
+    driver.set_window_size(width, 900)
+    try:
+        shown = {}
+        for lesson in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+            driver.get(f"{address}notebooks/{lesson.stem}.html")
+            driver.execute_async_script(SETTLED)
+            shown[lesson.stem] = driver.execute_script(
+                "return [...document.querySelectorAll('.cell_output img')].map("
+                "image => image.getBoundingClientRect().width / image.naturalWidth)"
+            )
+        assert all(shown.values())
+        assert all(abs(scale - SHOWN) < 0.005 for scales in shown.values() for scale in scales), shown
+    finally:
+        driver.set_window_size(size["width"], size["height"])
 
 
 @pytest.mark.parametrize("page", PAGES)
