@@ -95,6 +95,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(engine, number, tmp_path, whole
     assert (directory / "weights.safetensors").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again_under_changing_engines(tmp_path, whole):
     """In the warm-up, at the end of an epoch and within one; without --checkpoint-every too."""
     assert stop_at(1, signal.SIGINT, *SMALL, "--engine", "threads", "--out", tmp_path)[0] == 130

@@ -99,7 +99,7 @@ def test_several_modules_on_a_rank(ranks):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_modules_on_devices(ranks):
     done = run(RANKS / "devices.py", ranks=ranks)
     assert done.returncode == 0, done.stderr
@@ -247,7 +247,7 @@ def test_ctrl_c_stops_between_iterations_and_threads_go_on(by_threads, tmp_path)
     assert_same_outcome(out, by_threads[2])
 
 
-@pytest.mark.parametrize("who", [0, 1, 2])
+@pytest.mark.parametrize("who", [*(pytest.param(who, marks=pytest.mark.slow) for who in (0, 1)), 2])
 def test_whichever_rank_is_told_to_stop_all_stop_between_iterations(who, by_threads, tmp_path):
     """As a scheduler does that ends one node."""
     out, marker = tmp_path / "run", tmp_path / "marker"
@@ -320,7 +320,7 @@ def test_a_killed_rank_ends_the_job(tmp_path):
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        ("MemoryError", 1, "ddg: not enough memory (planted); "),
+        pytest.param("MemoryError", 1, "ddg: not enough memory (planted); ", marks=pytest.mark.slow),
         ("InputError", 2, "ddg: planted"),
         ("KeyboardInterrupt", 130, ""),
     ],

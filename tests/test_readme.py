@@ -51,9 +51,12 @@ def test_the_quick_starts_are_found():
     assert {"README", "running"} <= {program.id for program in PROGRAMS}
 
 
+LONG = re.compile("reproduce all|train .*--model resnet")
+
+
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(each, marks=pytest.mark.slow if each.startswith("reproduce all") else ()) for each in COMMANDS],
+    [pytest.param(each, marks=pytest.mark.slow if LONG.match(each) else ()) for each in COMMANDS],
 )
 def test_commands_are_accepted(command, tmp_path):
     arguments = shlex.split(command)

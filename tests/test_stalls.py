@@ -70,7 +70,7 @@ def the_line(said):
     return lines[0]
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_that_is_stopped_before_the_run_ends_the_job(who, tmp_path):
     code, printed, said = planted(
         "loading", who, 0, "train", *OPTIONS, "--stall-timeout", TIMEOUT, "--out", tmp_path / "run"
@@ -82,7 +82,10 @@ def test_a_rank_that_is_stopped_before_the_run_ends_the_job(who, tmp_path):
 
 @pytest.mark.parametrize(
     ("who", "waits"),
-    [(0, "module 2 waits to take activation"), (1, "module 1 waits to take error")],
+    [
+        (0, "module 2 waits to take activation"),
+        pytest.param(1, "module 1 waits to take error", marks=pytest.mark.slow),
+    ],
 )
 def test_a_rank_that_is_stopped_in_a_run_ends_the_job(who, waits, tmp_path):
     code, printed, said = planted(
@@ -126,6 +129,7 @@ def test_what_takes_long_is_no_stall(where, who, seconds, undisturbed, tmp_path)
     assert outcome(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_steps_of_a_chain_that_are_each_quick_enough_are_no_stall(undisturbed, tmp_path):
     """A module waits for the sum of what others do, which may be longer than each of them may take."""
     code, _, said = planted(
