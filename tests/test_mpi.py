@@ -123,7 +123,7 @@ def test_what_one_rank_was_given_otherwise_is_refused_on_all():
     assert all(f"rank {rank} agrees" in done.stdout for rank in range(2))  # lines of ranks may run into each other
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize("how", ["exit", "error", "end"])
 def test_nobody_waits_for_a_rank_that_has_left_the_program(how, who):
     started = time.monotonic()
@@ -316,7 +316,7 @@ def test_a_killed_rank_ends_the_job(tmp_path):
     )
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

@@ -51,7 +51,7 @@ def test_the_quick_starts_are_found():
     assert {"README", "running"} <= {program.id for program in PROGRAMS}
 
 
-LONG = re.compile("reproduce all|train .*--model resnet")
+LONG = re.compile("reproduce all|train .*--(model resnet|engine mpi)")
 
 
 @pytest.mark.parametrize(
