@@ -82,8 +82,8 @@ class Fused(Generic[Operands, Result]):
         update_wrapper(self, formula)
 
     def __call__(self, *operands: Operands.args, **named: Operands.kwargs) -> Result:
-        first = next(iter(operands[0].values())) if isinstance(operands[0], dict) else operands[0]
-        return (self.formula if isinstance(first, np.ndarray) else self.on_gpu)(*operands, **named)
+        given = operands[0].values() if isinstance(operands[0], dict) else operands[:1]
+        return (self.formula if all(map(on_host, given)) else self.on_gpu)(*operands, **named)
 
 
 def widened(x: Array) -> tuple[Array, int]:
@@ -104,15 +104,18 @@ def joined(parts: list[Array]) -> Array:
 
 
 @Fused
-def for_each(arrays: Params, operation: Callable[..., Sequence[Array]], *others: Params) -> list[Params]:
-    """What `operation` makes, number by number, of the arrays of each name."""
-    made = {name: operation(x, *(other[name] for other in others)) for name, x in arrays.items()}
-    return [dict(zip(made, results, strict=True)) for results in zip(*made.values(), strict=True)]
+def for_each(arrays: Params, rule: Callable[..., Sequence[Array]], *others: Params, results: int = 1) -> list[Params]:
+    """What `rule` makes, number by number, of the arrays of each name: so many results, none of no arrays."""
+    found: list[Params] = [{} for _ in range(results)]
+    for name, x in arrays.items():
+        for into, made in zip(found, rule(x, *(other[name] for other in others)), strict=True):
+            into[name] = made
+    return found
 
 
 def added(grads: Params, more: Params) -> Params:
     """The sum of two gradients of the same parameters."""
-    return for_each(grads, lambda g, other: (g + other,), more)[0] if grads else {}
+    return for_each(grads, lambda g, other: (g + other,), more)[0]
 
 
 @Fused

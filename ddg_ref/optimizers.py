@@ -48,13 +48,12 @@ class Optimizer(ABC):
     ) -> tuple[Params, OptimizerState]:
         """w - gamma * direction for every array; `params`, `grads` and `state` are left as they were."""
         gamma, n = float(gamma), state.step + 1  # a NumPy scalar would widen float32 weights
-        if not params:
-            return {}, OptimizerState(n, state.slots)
         new_params, *moments = for_each(
             params,
             lambda w, g, *moments: self.step(w, g, list(moments), n, gamma),
             grads,
             *(state.slots[slot] for slot in self.slots),
+            results=1 + len(self.slots),
         )
         return new_params, OptimizerState(n, dict(zip(self.slots, moments, strict=True)))
 
@@ -196,7 +195,7 @@ class SGD(Optimizer):
             w, *moments = self.step(w, np.zeros(2), moments, n, float(gamma))
         of_w, of_velocity = w.tolist()
         velocity = state.slots.get("velocity", params)  # without one, nothing of it
-        return for_each(params, lambda w, v: (combined(w, v, of_w, of_velocity),), velocity)[0] if params else {}
+        return for_each(params, lambda w, v: (combined(w, v, of_w, of_velocity),), velocity)[0]
 
 
 class Adam(Optimizer):

@@ -34,8 +34,8 @@ def packed(arrays: Params, order: Iterable[str]) -> Packed:
     return Packed(cupy().concatenate(parts), {name: arrays[name].shape for name in names})
 
 
-def for_all(arrays: Params, operation: Callable[..., Sequence[Array]], *others: Params) -> list[Params]:
+def for_all(arrays: Params, rule: Callable[..., Sequence[Array]], *others: Params, results: int = 1) -> list[Params]:
     """`ddg_ref.arrays.for_each`, on all names at once."""
-    wholes = [packed(each, arrays) for each in (arrays, *others)]
+    wholes = [packed(each, arrays).whole for each in (arrays, *others)]
     shapes = {name: x.shape for name, x in arrays.items()}
-    return [Packed(result, shapes) for result in operation(*(each.whole for each in wholes))]
+    return [Packed(made, shapes) for _, made in zip(range(results), rule(*wholes), strict=True)]
