@@ -1,7 +1,7 @@
 """A browser, and the built book served to it. `make browser` builds it first."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,3 +55,11 @@ def driver(tmp_path_factory) -> Iterator[webdriver.Chrome]:
     driver.set_script_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def resize(driver: webdriver.Chrome) -> Iterator[Callable[[int, int], None]]:
+    """Give the window another size, until the test is over."""
+    size = driver.get_window_size()
+    yield driver.set_window_size
+    driver.set_window_size(size["width"], size["height"])

@@ -319,13 +319,12 @@ def test_a_prediction_is_asked_for_before_the_answer(page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_is_legible(page, theme):
+def test_it_is_legible(page, theme, resize):
     """On a projector a pipeline of four is seen, in large letters, up to the first backward pass of module 1. On a
     phone the page does not scroll sideways. All text stands out from its ground by 4.5 to 1."""
-    size = page.get_window_size()
     page.execute_script("document.body.dataset.theme = arguments[0]", theme)
     try:
-        page.set_window_size(1920, 1080)
+        resize(1920, 1080)
         shown(page, "ddg-current", 4, 1, 2, 0)
         page.execute_script("window.explorer.set({large: true}, false)")
         assert page.execute_script(
@@ -335,7 +334,7 @@ def test_it_is_legible(page, theme):
             "return document.querySelector(\".explorer-bar[data-id='1B0']\").getBoundingClientRect().right"
             " <= document.querySelector('.explorer-picture').getBoundingClientRect().right"
         )
-        page.set_window_size(400, 900)
+        resize(400, 900)
         shown(page, "ddg-current", 8, 1, 1, 0)
         assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         contrast = page.execute_script(CONTRAST)
@@ -344,27 +343,22 @@ def test_it_is_legible(page, theme):
             "return document.querySelector('.explorer-picture svg').getAttribute('font-size') >= 13"
         )
     finally:
-        page.set_window_size(size["width"], size["height"])
         page.execute_script("document.body.dataset.theme = 'auto'")
 
 
 @pytest.mark.parametrize("width", [400, 900, 1100, 1400, 1920])
-def test_only_the_picture_scrolls_sideways(page, width):
-    size = page.get_window_size()
-    page.set_window_size(width, 900)
+def test_only_the_picture_scrolls_sideways(page, width, resize):
+    resize(width, 900)
     shown(page, "ddg", 8, 1, 2, 2)
     outside = """
     return [...document.querySelectorAll("article, .content-icon-container, #explorer > *, .explorer-controls *, dd")]
       .filter(one => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
       .map(one => one.className || one.tagName)"""
-    try:
-        assert page.execute_script(outside) == []
-        assert page.execute_script(
-            "const {scrollWidth, clientWidth} = document.querySelector('.explorer-picture');"
-            "return scrollWidth > clientWidth"
-        )
-    finally:
-        page.set_window_size(size["width"], size["height"])
+    assert page.execute_script(outside) == []
+    assert page.execute_script(
+        "const {scrollWidth, clientWidth} = document.querySelector('.explorer-picture');"
+        "return scrollWidth > clientWidth"
+    )
 
 
 CONTRAST = """

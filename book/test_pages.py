@@ -143,38 +143,28 @@ def test_every_figure_of_a_lesson_has_a_number_and_a_caption(lesson, address, dr
 
 
 @pytest.mark.parametrize("width", [1440, 400])
-def test_letters_of_all_figures_have_one_size(width, address, driver):
+def test_letters_of_all_figures_have_one_size(width, address, driver, resize):
     """A figure that is shrunk to fit has smaller ones."""
-    size = driver.get_window_size()
-    driver.set_window_size(width, 900)
-    try:
-        shown = {}
-        for lesson in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-            driver.get(f"{address}notebooks/{lesson.stem}.html")
-            driver.execute_async_script(SETTLED)
-            shown[lesson.stem] = driver.execute_script(
-                "return [...document.querySelectorAll('.cell_output img')].map("
-                "image => image.getBoundingClientRect().width / image.naturalWidth)"
-            )
-        assert all(shown.values())
-        assert all(abs(scale - SHOWN) < 0.005 for scales in shown.values() for scale in scales), shown
-    finally:
-        driver.set_window_size(size["width"], size["height"])
+    resize(width, 900)
+    shown = {}
+    for lesson in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        driver.get(f"{address}notebooks/{lesson.stem}.html")
+        driver.execute_async_script(SETTLED)
+        shown[lesson.stem] = driver.execute_script(
+            "return [...document.querySelectorAll('.cell_output img')].map("
+            "image => image.getBoundingClientRect().width / image.naturalWidth)"
+        )
+    assert all(shown.values())
+    assert all(abs(scale - SHOWN) < 0.005 for scales in shown.values() for scale in scales), shown
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page_fits_a_phone(page, address, driver):
+def test_page_fits_a_phone(page, address, driver, resize):
     """What is wider scrolls by itself, the page does not."""
-    size = driver.get_window_size()
-    driver.set_window_size(400, 900)
-    try:
-        driver.get(address + page)
-        WebDriverWait(driver, 30).until(
-            lambda driver: driver.execute_script("return document.readyState") == "complete"
-        )
-        assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    finally:
-        driver.set_window_size(size["width"], size["height"])
+    resize(400, 900)
+    driver.get(address + page)
+    WebDriverWait(driver, 30).until(lambda driver: driver.execute_script("return document.readyState") == "complete")
+    assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_answers_are_hidden_until_asked_for(address, driver):
